@@ -1,0 +1,2 @@
+// Package db holds Stem's migrations and applies them.
+package db
