@@ -1,0 +1,316 @@
+-- The tables of the queue. A job's envelope is written once and never updated; its state is
+-- the table that holds its ticket (docs/adr/0001-shape.md). Nobody but the owner has any right here:
+-- the functions of the later migrations are the only door.
+
+-- +goose Up
+create schema stem;
+
+-- One sequence numbers every ticket. CACHE 1 is load-bearing: with a larger cache a session could
+-- draw positions long before it writes them, and the low-water mark of the claim would step over them.
+create sequence stem.ticket_pos as bigint cache 1;
+
+-- The ring: which of the eight leaves new envelopes go to. The period may not be shorter than 30 minutes,
+-- because enqueue looks for a repeated id in the current and the previous leaf only (00002_enqueue.sql).
+create table stem.ring (
+    only_row boolean primary key default true check (only_row),
+    current smallint not null default 0 check (current between 0 and 7),
+    since timestamptz not null default clock_timestamp(),
+    period interval not null default '4 hours' check (period >= '30 minutes')
+);
+insert into stem.ring default values;
+
+create table stem.jobs (
+    created_at timestamptz not null default clock_timestamp(),
+    issued_at timestamptz not null,
+    run_at timestamptz check (run_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
+    expires_at timestamptz check (expires_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
+    nominal_at timestamptz check (nominal_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
+    delay_us bigint check (delay_us between 0 and 31622400000000),
+    hard_limit_us bigint check (hard_limit_us > 0),
+    soft_limit_us bigint check (soft_limit_us > 0),
+    id uuid not null,
+    payload_version integer check (payload_version > 0),
+    slot smallint not null check (slot between 0 and 7),
+    priority smallint not null check (priority between 0 and 9),
+    max_attempts smallint not null check (max_attempts between 1 and 1000),
+    unique_scope smallint not null default 0 check (unique_scope between 0 and 3),
+    queue text not null check (queue ~ '^[A-Za-z0-9_.:/-]{1,128}$'),
+    task text not null check (task ~ '^[A-Za-z0-9_.:/-]{1,128}$'),
+    codec text not null default 'application/json' check (octet_length(codec) between 1 and 128),
+    origin text not null default 'app' check (octet_length(origin) between 1 and 256),
+    group_name text check (octet_length(group_name) between 1 and 256),
+    payload bytea not null check (octet_length(payload) <= 16777216),
+    headers jsonb check (jsonb_typeof(headers) = 'object' and octet_length(headers::text) <= 20480),
+    unique_key bytea check (octet_length(unique_key) between 1 and 2048),
+    sig bytea check (octet_length(sig) in (32, 64)),
+    sig_key_id text check (sig_key_id ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    sig_alg text check (sig_alg in ('hmac-sha256', 'ed25519')),
+    check (num_nulls(sig, sig_key_id, sig_alg) in (0, 3)),
+    check (run_at is null or delay_us is null),
+    check ((unique_key is null) = (unique_scope = 0)),
+    primary key (slot, id)
+) partition by list (slot);
+comment on table stem.jobs is 'The envelope: inserted once, signed, never updated; leaves with its leaf of the ring.';
+
+-- Unread statistics flip plans on queue tables (docs/adr/0001-shape.md), so hot tables are never analysed
+-- and vacuum is eager and unthrottled; truncating the file would take a lock that stops claims.
+create table stem.ready (
+    pos bigint not null,
+    grace_since timestamptz,
+    job_id uuid not null,
+    attempt integer not null default 0 check (attempt >= 0),
+    slot smallint not null check (slot between 0 and 7),
+    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
+    failures smallint not null default 0 check (failures >= 0),
+    crashes smallint not null default 0 check (crashes >= 0),
+    releases smallint not null default 0 check (releases >= 0),
+    generation smallint not null default 1 check (generation >= 1),
+    max_attempts smallint not null check (max_attempts between 1 and 1000),
+    unique_scope smallint not null default 0,
+    wake boolean not null default false,
+    queue text not null,
+    primary key (queue, lane, pos)
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 2000000000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off
+);
+create index ready_job on stem.ready (job_id);
+comment on table stem.ready is 'Tickets of jobs that may be claimed now. Lane = priority, or priority + 100 for a suspect.';
+
+create table stem.scheduled (
+    run_at timestamptz not null check (run_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
+    expires_at timestamptz,
+    grace_since timestamptz,
+    job_id uuid not null,
+    attempt integer not null default 0 check (attempt >= 0),
+    slot smallint not null check (slot between 0 and 7),
+    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
+    failures smallint not null default 0 check (failures >= 0),
+    crashes smallint not null default 0 check (crashes >= 0),
+    releases smallint not null default 0 check (releases >= 0),
+    generation smallint not null default 1 check (generation >= 1),
+    max_attempts smallint not null check (max_attempts between 1 and 1000),
+    unique_scope smallint not null default 0,
+    wake boolean not null default true,
+    queue text not null,
+    primary key (run_at, job_id)
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 2000000000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off
+);
+create index scheduled_job on stem.scheduled (job_id);
+comment on table stem.scheduled is 'Tickets of jobs that are due later: delayed, retrying and snoozed ones.';
+
+create table stem.running (
+    seq bigint not null,
+    pos bigint not null,
+    claimed_at timestamptz not null default clock_timestamp(),
+    grace_since timestamptz,
+    cancel_at timestamptz,
+    job_id uuid not null primary key,
+    claim_id uuid not null,
+    worker uuid not null,
+    attempt integer not null check (attempt >= 1),
+    slot smallint not null check (slot between 0 and 7),
+    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
+    failures smallint not null check (failures >= 0),
+    crashes smallint not null check (crashes >= 0),
+    releases smallint not null check (releases >= 0),
+    generation smallint not null check (generation >= 1),
+    max_attempts smallint not null check (max_attempts between 1 and 1000),
+    unique_scope smallint not null default 0,
+    queue text not null
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 2000000000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off
+);
+comment on table stem.running is 'Claims. claim_id is the fencing token: every later write presents it. seq is the worker''s own claim number.';
+
+create table stem.finished (
+    started_at timestamptz,
+    finished_at timestamptz not null default clock_timestamp(),
+    job_id uuid not null,
+    worker uuid,
+    attempt integer not null check (attempt >= 0),
+    slot smallint not null check (slot between 0 and 7),
+    generation smallint not null default 1,
+    outcome text not null check (outcome in ('completed', 'cancelled', 'expired', 'replaced')),
+    result bytea,
+    primary key (slot, job_id)
+) partition by list (slot);
+
+create table stem.attempts (
+    started_at timestamptz,
+    ended_at timestamptz not null default clock_timestamp(),
+    job_id uuid not null,
+    worker uuid,
+    attempt integer not null,
+    slot smallint not null check (slot between 0 and 7),
+    generation smallint not null,
+    outcome text not null check (outcome in ('failed', 'discarded', 'rejected', 'released', 'waiting', 'lost', 'cancelled')),
+    error text check (octet_length(error) <= 65536),
+    fingerprint text check (fingerprint ~ '^[0-9a-f]{64}$')
+) partition by list (slot);
+create index attempts_job on stem.attempts (job_id);
+comment on table stem.attempts is 'One row for each attempt that ended in anything but plain success.';
+
+-- Eight leaves each, made once: DETACH, DROP and CREATE … PARTITION OF at run time wait for the parent's
+-- strongest lock behind every open transaction that enqueued.
+create table stem.jobs_0 partition of stem.jobs for values in (0);
+create table stem.jobs_1 partition of stem.jobs for values in (1);
+create table stem.jobs_2 partition of stem.jobs for values in (2);
+create table stem.jobs_3 partition of stem.jobs for values in (3);
+create table stem.jobs_4 partition of stem.jobs for values in (4);
+create table stem.jobs_5 partition of stem.jobs for values in (5);
+create table stem.jobs_6 partition of stem.jobs for values in (6);
+create table stem.jobs_7 partition of stem.jobs for values in (7);
+create table stem.finished_0 partition of stem.finished for values in (0);
+create table stem.finished_1 partition of stem.finished for values in (1);
+create table stem.finished_2 partition of stem.finished for values in (2);
+create table stem.finished_3 partition of stem.finished for values in (3);
+create table stem.finished_4 partition of stem.finished for values in (4);
+create table stem.finished_5 partition of stem.finished for values in (5);
+create table stem.finished_6 partition of stem.finished for values in (6);
+create table stem.finished_7 partition of stem.finished for values in (7);
+create table stem.attempts_0 partition of stem.attempts for values in (0);
+create table stem.attempts_1 partition of stem.attempts for values in (1);
+create table stem.attempts_2 partition of stem.attempts for values in (2);
+create table stem.attempts_3 partition of stem.attempts for values in (3);
+create table stem.attempts_4 partition of stem.attempts for values in (4);
+create table stem.attempts_5 partition of stem.attempts for values in (5);
+create table stem.attempts_6 partition of stem.attempts for values in (6);
+create table stem.attempts_7 partition of stem.attempts for values in (7);
+
+-- Where stem.rotate parks the rows that outlive a leaf, within its one transaction.
+create table stem.ring_jobs (like stem.jobs);
+create table stem.ring_finished (like stem.finished);
+create table stem.ring_attempts (like stem.attempts);
+
+create table stem.dead (
+    died_at timestamptz not null default clock_timestamp(),
+    created_at timestamptz not null,
+    issued_at timestamptz not null,
+    run_at timestamptz,
+    expires_at timestamptz,
+    nominal_at timestamptz,
+    delay_us bigint,
+    hard_limit_us bigint,
+    soft_limit_us bigint,
+    id uuid not null primary key,
+    worker uuid,
+    payload_version integer,
+    attempt integer not null check (attempt >= 0),
+    priority smallint not null,
+    max_attempts smallint not null,
+    failures smallint not null check (failures >= 0),
+    crashes smallint not null check (crashes >= 0),
+    releases smallint not null check (releases >= 0),
+    generation smallint not null check (generation >= 1),
+    unique_scope smallint not null default 0,
+    queue text not null,
+    task text not null,
+    codec text not null,
+    origin text not null,
+    group_name text,
+    reason text not null check (reason ~ '^[a-z0-9_]{1,64}$'),
+    error text,
+    fingerprint text not null check (fingerprint ~ '^[0-9a-f]{64}$'),
+    history jsonb not null default '[]',
+    payload bytea not null,
+    headers jsonb,
+    unique_key bytea,
+    sig bytea,
+    sig_key_id text,
+    sig_alg text,
+    check (num_nulls(sig, sig_key_id, sig_alg) in (0, 3)),
+    check (failures <= max_attempts)
+);
+create index dead_died_at on stem.dead (died_at);
+create index dead_fingerprint on stem.dead (fingerprint);
+comment on table stem.dead is 'Jobs that were given up: a full copy of the envelope, the reason and the history.';
+
+-- scope: 1 until the job is first claimed, 2 until it is finished or dead, 3 until the period is over.
+create table stem.unique_keys (
+    until timestamptz,
+    job_id uuid not null,
+    scope smallint not null check (scope between 1 and 3),
+    key bytea not null primary key check (octet_length(key) between 1 and 2100),
+    check ((scope = 3) = (until is not null))
+);
+create index unique_keys_job on stem.unique_keys (job_id);
+create index unique_keys_until on stem.unique_keys (until) where until is not null;
+
+-- Heartbeats and idle flags are HOT updates: no index beside the key, half of each page kept free.
+create table stem.workers (
+    started_at timestamptz not null default clock_timestamp(),
+    heartbeat_at timestamptz not null default clock_timestamp(),
+    lease_until timestamptz not null,
+    id uuid not null primary key,
+    epoch bigint not null default 1,
+    pid integer not null,
+    lease_us bigint not null check (lease_us > 0),
+    node text not null check (octet_length(node) between 1 and 128),
+    namespace text not null check (octet_length(namespace) between 1 and 128),
+    host text not null,
+    boot text not null,
+    version text not null,
+    tasks text[] not null,
+    slots jsonb not null check (jsonb_typeof(slots) = 'object'),
+    idle text[] not null default '{}',
+    stats jsonb not null default '{}'
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+create table stem.lost_workers (
+    started_at timestamptz not null,
+    heartbeat_at timestamptz not null,
+    lost_at timestamptz not null default clock_timestamp(),
+    cleared_at timestamptz,
+    id uuid not null primary key,
+    lost_by uuid,
+    pid integer not null,
+    node text not null,
+    namespace text not null,
+    host text not null,
+    slots jsonb not null
+);
+
+-- A queue needs no row: without one it is not paused, keeps its history, and takes priorities 0 to 9.
+create table stem.queues (
+    paused_since timestamptz,
+    created_at timestamptz not null default clock_timestamp(),
+    paused boolean not null default false,
+    keep_finished boolean not null default true,
+    name text not null primary key check (name ~ '^[A-Za-z0-9_.:/-]{1,128}$'),
+    paused_by text,
+    paused_why text,
+    check (paused = (paused_since is not null))
+);
+
+-- Which worker runs the suspects of a queue at the moment (contract.md, section 6: isolate before burying).
+create table stem.suspect_duty (
+    until timestamptz not null,
+    worker uuid not null,
+    queue text not null primary key
+);
+
+create table stem.audit (
+    at timestamptz not null default clock_timestamp(),
+    id bigint generated always as identity primary key,
+    affected bigint not null default 0,
+    actor text not null default session_user,
+    application text not null default current_setting('application_name', true),
+    action text not null,
+    target text not null,
+    reason text,
+    detail jsonb not null default '{}'
+);
+comment on table stem.audit is 'Who did what, to what, why: one row for each operator''s action, in the transaction of the action.';
+
+revoke all on schema stem from public;
+revoke all on all tables in schema stem from public;
+
+-- +goose Down
+drop schema stem cascade;
