@@ -1,0 +1,59 @@
+// Package claim holds what a worker and a handler share about one claim: the fencing token, and what the handler did.
+package claim
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Claim is the right to run one job now. Its methods are safe for concurrent use.
+type Claim struct {
+	ID      uuid.UUID
+	Job     uuid.UUID
+	Worker  uuid.UUID
+	Slot    int16
+	Attempt int
+	Started time.Time // monotonic; zero until the handler begins
+
+	mu         sync.Mutex
+	result     []byte
+	completing bool
+}
+
+// SetResult keeps the encoded result.
+func (c *Claim) SetResult(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.result = b
+}
+
+// Result returns the encoded result, nil when there is none.
+func (c *Claim) Result() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.result
+}
+
+// Completing notes that the handler called worker.Complete: from then on its nil return settles nothing.
+func (c *Claim) Completing() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.completing = true
+}
+
+// IsCompleting tells whether the handler called worker.Complete.
+func (c *Claim) IsCompleting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.completing
+}
+
+// Age returns how long ago the handler began, in microseconds, or -1 when it has not.
+func (c *Claim) Age() int64 {
+	if c.Started.IsZero() {
+		return -1
+	}
+	return time.Since(c.Started).Microseconds()
+}

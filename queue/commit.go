@@ -1,0 +1,56 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// A TxStatus is what became of a transaction.
+type TxStatus string
+
+// What CommitStatus answers.
+const (
+	TxCommitted  TxStatus = "committed"
+	TxAborted    TxStatus = "aborted"
+	TxInProgress TxStatus = "in progress" // the server has not noticed yet that its client is gone: ask again
+	TxForgotten  TxStatus = ""            // too long ago for the server to remember
+)
+
+// CommitStatus asks the server what became of the transaction with that id (Receipt.XID), on a fresh handle of the same
+// server. It needs no right on any table.
+func CommitStatus(ctx context.Context, db DB, xid string) (TxStatus, error) {
+	status, err := store.New(db).CommitStatus(ctx, xid)
+	if err != nil {
+		return TxForgotten, fmt.Errorf("queue: commit status of %q: %w", xid, err)
+	}
+	return TxStatus(status), nil
+}
+
+// Commit commits tx, and tells an honest answer from a lost one: when the connection dies after COMMIT was sent, the error
+// is ErrCommitUnknown and carries the transaction id of the receipts, for CommitStatus.
+func Commit(ctx context.Context, tx pgx.Tx, receipts ...Receipt) error {
+	err := tx.Commit(ctx)
+	if err == nil || !lost(err) {
+		return err
+	}
+	unknown := &CommitUnknownError{IDs: make([]uuid.UUID, 0, len(receipts)), Err: err}
+	for _, r := range receipts {
+		unknown.IDs = append(unknown.IDs, r.ID)
+		unknown.XID = r.XID
+	}
+	return unknown
+}
+
+// lost tells whether the server's answer to a COMMIT never came.
+func lost(err error) bool {
+	if pgconn.SafeToRetry(err) {
+		return false
+	}
+	return pgconn.Timeout(err) || isConnectionError(err)
+}

@@ -1,0 +1,199 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// Config configures a Queue. The zero value is ready for use and signs nothing.
+type Config struct {
+	// Signer signs every envelope. Nil means unsigned: workers under policy "required" refuse such jobs.
+	Signer Signer
+	// DefaultQueue is where jobs go that name none; "" means "default".
+	DefaultQueue string
+	// DefaultMaxAttempts is for jobs that set none; 0 means 20.
+	DefaultMaxAttempts int
+	// MaxPayloadBytes is the largest payload; 0 means 1 MiB, the database's own limit is 16 MiB.
+	MaxPayloadBytes int
+	// Hooks run around every Enqueue, the first outermost.
+	Hooks []Hook
+}
+
+func (c Config) withDefaults() Config {
+	c.DefaultQueue = cmp.Or(c.DefaultQueue, "default")
+	c.DefaultMaxAttempts = cmp.Or(c.DefaultMaxAttempts, 20)
+	c.MaxPayloadBytes = cmp.Or(c.MaxPayloadBytes, 1<<20)
+	return c
+}
+
+// A Hook runs around an Enqueue. Before it calls next it may add headers to the envelopes (they are signed afterwards); what
+// it returns is what the caller gets. It must call next at most once.
+type Hook func(ctx context.Context, jobs []*Envelope, next func(context.Context) ([]Receipt, error)) ([]Receipt, error)
+
+// A DB is where jobs are enqueued: a *pgxpool.Pool, a *pgx.Conn, a pgx.Tx, or what SQL returns.
+type DB = store.DBTX
+
+// A Queue enqueues jobs. It is safe for concurrent use and holds no connection.
+type Queue struct {
+	config Config
+	// offset is what to add to the local clock to get the server's, as seen at the last enqueue, in nanoseconds.
+	offset atomic.Int64
+}
+
+// New returns a Queue. It fails when the configuration is wrong.
+func New(config Config) (*Queue, error) {
+	c := config.withDefaults()
+	if !validName(c.DefaultQueue) {
+		return nil, fmt.Errorf("queue: %w: %s", ErrInvalid, nameProblem("default queue", c.DefaultQueue))
+	}
+	if c.DefaultMaxAttempts < 1 || c.DefaultMaxAttempts > 1000 {
+		return nil, fmt.Errorf("queue: %w: default max attempts: want 1 to 1000, got %d", ErrInvalid, c.DefaultMaxAttempts)
+	}
+	if c.MaxPayloadBytes < 1 || c.MaxPayloadBytes > 16<<20 {
+		return nil, fmt.Errorf("queue: %w: max payload bytes: want 1 to 16 777 216, got %d", ErrInvalid, c.MaxPayloadBytes)
+	}
+	return &Queue{config: c}, nil
+}
+
+func (q *Queue) now() time.Time { return time.Now().Add(time.Duration(q.offset.Load())) }
+
+// Enqueue makes 1 to 10 000 jobs in one statement, all or none, and returns a receipt for each, in order.
+//
+// On a transaction the jobs exist when it commits. On a pool or a connection they exist when Enqueue returns without an
+// error; if the connection dies before the answer came, a pool tries once more with the same ids, so that the answer is
+// known after all, and only when that fails too the error is ErrCommitUnknown.
+//
+// What is wrong with a job is reported before any SQL is sent (ErrInvalid, all mistakes at once). A unique key that is
+// taken is no error. Two transactions that take the same unique keys in different orders may deadlock (40P01), and under
+// REPEATABLE READ or SERIALIZABLE a taken key is 40001: retry the transaction.
+func (q *Queue) Enqueue(ctx context.Context, db DB, requests ...Request) ([]Receipt, error) {
+	jobs, err := q.build(requests)
+	if err != nil {
+		return nil, err
+	}
+	enqueue := func(ctx context.Context) ([]Receipt, error) { return q.insert(ctx, db, jobs) }
+	if len(q.config.Hooks) == 0 {
+		return enqueue(ctx)
+	}
+	envelopes := make([]*Envelope, len(jobs))
+	for i := range jobs {
+		envelopes[i] = &jobs[i].envelope
+	}
+	for i := len(q.config.Hooks) - 1; i >= 0; i-- {
+		hook, next := q.config.Hooks[i], enqueue
+		enqueue = func(ctx context.Context) ([]Receipt, error) { return hook(ctx, envelopes, next) }
+	}
+	return enqueue(ctx)
+}
+
+// insert signs and sends.
+func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
+	for i := range jobs {
+		e := &jobs[i].envelope
+		if problems := headerProblems(e.Headers); len(problems) > 0 { // hooks may have added some
+			return nil, fmt.Errorf("queue: enqueue %s: %w: %s", e.Task, ErrInvalid, problems[0])
+		}
+		if q.config.Signer == nil {
+			continue
+		}
+		var err error
+		if e.Signature, err = q.config.Signer.SignJob(e); err != nil {
+			return nil, fmt.Errorf("queue: sign %s: %w", e.Task, err)
+		}
+	}
+	receipts, err := q.send(ctx, db, jobs)
+	if err == nil {
+		return receipts, nil
+	}
+	pool, isPool := db.(*pgxpool.Pool)
+	if isPool && errors.Is(err, ErrClock) {
+		// The server's time came with the error: the ids of a second try are right. Ids that the caller gave stay.
+		for i := range jobs {
+			if jobs[i].spec.id == uuid.Nil {
+				jobs[i].envelope.ID = newID(q.now())
+				jobs[i].envelope.IssuedAt = micro(q.now())
+			}
+		}
+		return q.insertAgain(ctx, pool, jobs)
+	}
+	if !ambiguous(db, err) {
+		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
+	}
+	if isPool && ctx.Err() == nil {
+		return q.resolve(ctx, pool, jobs, err)
+	}
+	return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
+}
+
+func (q *Queue) insertAgain(ctx context.Context, pool *pgxpool.Pool, jobs []built) ([]Receipt, error) {
+	if q.config.Signer != nil {
+		for i := range jobs {
+			var err error
+			if jobs[i].envelope.Signature, err = q.config.Signer.SignJob(&jobs[i].envelope); err != nil {
+				return nil, fmt.Errorf("queue: sign %s: %w", jobs[i].envelope.Task, err)
+			}
+		}
+	}
+	receipts, err := q.send(ctx, pool, jobs)
+	if err != nil {
+		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
+	}
+	return receipts, nil
+}
+
+// resolve sends the same ids once more after the answer was lost: either they go in now, or the primary key says that they
+// are in already. A first try that is still in flight is waited for by that key.
+func (q *Queue) resolve(ctx context.Context, pool *pgxpool.Pool, jobs []built, first error) ([]Receipt, error) {
+	receipts, err := q.send(ctx, pool, jobs)
+	switch {
+	case err == nil:
+		return receipts, nil
+	case errors.Is(err, ErrDuplicateID):
+		receipts = make([]Receipt, len(jobs))
+		for i := range jobs {
+			receipts[i] = Receipt{ID: jobs[i].envelope.ID}
+		}
+		return receipts, nil
+	case ambiguous(pool, err):
+		return nil, &CommitUnknownError{IDs: ids(jobs), Err: errors.Join(first, err)}
+	default:
+		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
+	}
+}
+
+func ids(jobs []built) []uuid.UUID {
+	list := make([]uuid.UUID, len(jobs))
+	for i := range jobs {
+		list[i] = jobs[i].envelope.ID
+	}
+	return list
+}
+
+// ambiguous tells whether the statement may have committed although it failed: it was sent, nobody answered, and the handle
+// commits on its own.
+func ambiguous(db DB, err error) bool {
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered || pgconn.SafeToRetry(err) {
+		return false
+	}
+	switch h := db.(type) {
+	case *pgxpool.Pool:
+		return true
+	case *pgx.Conn:
+		return h.PgConn().TxStatus() == 'I' || h.IsClosed()
+	case sqlDB:
+		return !h.inTx
+	default: // a pgx.Tx, or something that behaves like one: the caller's COMMIT decides
+		return false
+	}
+}
