@@ -255,19 +255,20 @@ func (l *ladder) lookPath(name string) string {
 	return ""
 }
 
-// newestFirst sorts paths by the last number in them, so that 18 comes before 9.6 and 15.
+// newestFirst sorts paths by the major version in them, so that 18 comes before 9.6 and 15.
 func newestFirst(paths []string) {
-	slices.SortStableFunc(paths, func(a, b string) int { return lastNumber(b) - lastNumber(a) })
+	slices.SortStableFunc(paths, func(a, b string) int { return pathMajor(b) - pathMajor(a) })
 }
 
-func lastNumber(path string) int {
-	n := 0
-	for field := range strings.FieldsFuncSeq(path, func(r rune) bool { return r < '0' || r > '9' }) {
-		if v, err := strconv.Atoi(field); err == nil {
-			n = v
+// pathMajor is the first number in the last element that holds one: 18 in /usr/local/opt/postgresql@18/bin.
+func pathMajor(path string) int {
+	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
+		name := filepath.Base(path)
+		if i := strings.IndexAny(name, "123456789"); i >= 0 {
+			return majorOf(name[i:])
 		}
 	}
-	return n
+	return 0
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
