@@ -174,3 +174,12 @@ func hostNode() string {
 	}
 	return "default"
 }
+
+// Keys lists the settings with their defaults, for "stem help environment".
+func Keys() []Value {
+	keys := []Value{{Key: "database_url", Env: "STEM_DATABASE_URL"}, {Key: "listen_url", Env: "STEM_LISTEN_URL"}}
+	for _, s := range settings() {
+		keys = append(keys, Value{Key: s.key, Env: s.env, Value: s.value, Origin: Default})
+	}
+	return keys
+}

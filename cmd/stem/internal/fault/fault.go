@@ -150,3 +150,9 @@ func flatten(err error) []*Error {
 	}
 	return []*Error{New(ExitInternal, "internal", "%s", strings.TrimSpace(err.Error()))}
 }
+
+// PrintJSONWarning writes something that is no failure for programs, as one line.
+func PrintJSONWarning(w io.Writer, f *Error) {
+	line, _ := json.Marshal(map[string]detail{"warning": encode(f)}) // strings only: cannot fail
+	fmt.Fprintf(w, "%s\n", line)
+}

@@ -31,15 +31,15 @@ func From(err error, t Target) error {
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fromPostgres(pe, t).Because(err)
 	}
+	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
+		return unreachable(t, dialReason(ce)).Because(err)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return New(ExitTryLater, "timeout", "gave up: the time limit passed").
 			WithHint("give --timeout more, or look for what blocks the database").Because(err)
 	}
 	if errors.Is(err, context.Canceled) {
 		return New(ExitInterrupted, "interrupted", "interrupted").Because(err)
-	}
-	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return unreachable(t, dialReason(ce)).Because(err)
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok {
 		return unreachable(t, dialReason(ne)).Because(err)
@@ -64,7 +64,7 @@ func dialReason(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
 	}
-	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
 	text := err.Error()

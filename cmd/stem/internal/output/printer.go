@@ -188,3 +188,14 @@ func writeYAML[T any](w io.Writer, s *Sheet[T], rows []T) error {
 	_, err := w.Write(b.Bytes())
 	return err
 }
+
+// Rows is a slice as the sequence that List takes.
+func Rows[T any](rows []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
