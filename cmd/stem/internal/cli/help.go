@@ -37,7 +37,9 @@ func helpText(cmd *cobra.Command) string {
 	section("Commands", commandList(slices.Collect(available(cmd))))
 	section("Flags", cmd.LocalNonPersistentFlags().FlagUsages())
 	if cmd.HasParent() {
-		section("Global flags", cmd.InheritedFlags().FlagUsages())
+		inherited := cmd.InheritedFlags()
+		inherited.SortFlags = false // in the order in which they were thought of, as at the root
+		section("Global flags", inherited.FlagUsages())
 		return strings.TrimSuffix(b.String(), "\n")
 	}
 	section("Global flags", cmd.PersistentFlags().FlagUsages())
@@ -79,6 +81,7 @@ func newHelp() *cobra.Command {
 				return err
 			}
 			if len(rest) == 0 {
+				at.InitDefaultHelpFlag() // so that it reads as with --help
 				return at.Help()
 			}
 			text := fmt.Sprintf("no help about %q", strings.Join(args, " "))

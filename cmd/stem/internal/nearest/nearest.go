@@ -6,12 +6,15 @@ import (
 	"strings"
 )
 
-// Name returns the candidate closest to got, and whether one is close enough to be worth suggesting: within two edits
-// (an insertion, a deletion, a replacement or a swap of neighbours), or within a third of the length of long names,
-// and always less than the whole of a short one. Case does not count. Of equally close candidates the first wins.
+// Name returns the candidate closest to got, and whether one is close enough to be worth suggesting: within one edit of
+// a word of up to four letters, two of a longer one, a third of the length of a long one. An edit is an insertion, a
+// deletion, a replacement or a swap of neighbours. Case does not count. Of equally close candidates the first wins.
 func Name(got string, candidates iter.Seq[string]) (string, bool) {
 	lower := strings.ToLower(got)
 	limit := max(2, len(got)/3)
+	if len(got) <= 4 {
+		limit = 1
+	}
 	best, bestDistance := "", limit+1
 	for c := range candidates {
 		if diff := len(c) - len(got); diff > limit || -diff > limit {

@@ -19,6 +19,8 @@ func TestName(t *testing.T) {
 		"lst":             "ls",
 		"dq":              "dlq",
 		"zz":              "",
+		"lost":            "list",
+		"fish":            "",
 		"":                "",
 		"entirely-other":  "",
 	} {
