@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"stem": main})
+}
+
+// The scripts run the real program in an environment without any STEM_ variable. "go test -update" rewrites the
+// expectations that cmp finds different.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
+	})
+}
+
+// exitCode runs a program and compares its exit code: code 64 stem wroker.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code NUMBER PROGRAM ARGUMENTS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // ts.Exec does not wrap
+		got = exit.String()
+	} else if err != nil {
+		ts.Fatalf("%s: %v", args[1], err)
+	}
+	if want := args[0]; got != want && got != "exit status "+want {
+		ts.Fatalf("%s, want %s", got, want)
+	}
+}
+
+// SIGPIPE would kill the program, which must instead end quietly, its connections closed.
+func TestAClosedStdoutIsNoFailure(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "stem", "config", "show")
+	cmd.Stdout, cmd.Stderr, cmd.Env = w, &stderr, []string{"PATH=" + os.Getenv("PATH")}
+	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+		t.Errorf("%v, stderr %q", err, stderr.String())
+	}
+}
+
+// Help is typed while thinking; a pause breaks the thought. The bound is that of the design, for the best of five.
+func TestHelpIsFast(t *testing.T) {
+	best := time.Hour
+	for range 5 {
+		start := time.Now()
+		if err := exec.CommandContext(t.Context(), "stem", "--help").Run(); err != nil {
+			t.Fatal(err)
+		}
+		best = min(best, time.Since(start))
+	}
+	if limit := 50 * time.Millisecond; best > limit && !raceEnabled {
+		t.Errorf("help takes %s, want less than %s", best, limit)
+	}
+}
