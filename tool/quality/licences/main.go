@@ -52,7 +52,9 @@ func modules(ctx context.Context, packages []string) (map[string]string, error) 
 	}
 	dirs := map[string]string{}
 	for dec := json.NewDecoder(bytes.NewReader(list)); ; {
-		var p struct{ Module *struct{ Path, Version, Dir string } }
+		var p struct {
+			Module *struct{ Path, Version, Dir string }
+		}
 		switch err := dec.Decode(&p); {
 		case errors.Is(err, io.EOF):
 			return dirs, nil
