@@ -205,7 +205,7 @@ lint_migrations() {
     up=$(sed '/^-- +goose Down/,$d' "$file")
     transaction=--assume-in-transaction
     if grep -q '^-- +goose NO TRANSACTION' "$file"; then transaction=--no-assume-in-transaction; fi
-    squawk --config tool/quality/squawk.toml "$transaction" --reporter gcc --stdin-filepath "$file" <<<"$up" || bad=1
+    squawk --config tool/quality/squawk.toml "$transaction" --stdin-filepath "$file" <<<"$up" || bad=1
   done < <(tracked 'db/migrations/*.sql')
   if ((count == 0)); then could_not_run squawk 'no migrations in db/migrations'; fi
   return "$bad"
@@ -325,12 +325,13 @@ vulnerabilities() {
   printf 'database: %s\n' "$db"
   govulncheck -db "$db" ./...
   if [[ $db == file://* ]]; then
-    note "govulncheck used $db, last entry of $(newest_entry "${db#file://}")"
+    note "govulncheck used $db, newest entry $(newest_entry "${db#file://}")"
   fi
 }
 
-newest_entry() { # DIRECTORY
-  grep -oE '"modified": ?"[0-9]{4}-[0-9]{2}-[0-9]{2}' "$1/index/vulns.json" | grep -oE '[0-9-]{10}' | sort | tail -n 1
+# newest_entry DIRECTORY: the last name tells how old a database is; not every copy keeps dates.
+newest_entry() {
+  find "$1/ID" -name 'GO-*.json' | sed 's|.*/||; s|\.json$||' | sort -V | tail -n 1
 }
 
 # vulnerability_database WHERE: a URL that govulncheck reads; an archive is unpacked into the cache once.
