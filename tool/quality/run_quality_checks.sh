@@ -199,13 +199,16 @@ lint_shell() {
 # squawk knows nothing of goose: it would judge the way down as well. Each file is handed over up to there.
 lint_migrations() {
   have squawk
-  local file transaction up bad=0 count=0
+  local file transaction up out bad=0 count=0
   while IFS= read -r -d '' file; do
     count=$((count + 1))
     up=$(sed '/^-- +goose Down/,$d' "$file")
     transaction=--assume-in-transaction
     if grep -q '^-- +goose NO TRANSACTION' "$file"; then transaction=--no-assume-in-transaction; fi
-    squawk --config tool/quality/squawk.toml "$transaction" --stdin-filepath "$file" <<<"$up" || bad=1
+    out=$(squawk --config tool/quality/squawk.toml "$transaction" --stdin-filepath "$file" <<<"$up" 2>&1) || {
+      printf '%s\n' "$out"
+      bad=1
+    }
   done < <(tracked 'db/migrations/*.sql')
   if ((count == 0)); then could_not_run squawk 'no migrations in db/migrations'; fi
   return "$bad"
