@@ -15,6 +15,7 @@ type Run struct {
 	Attempt    int // counts every claim of this job, ever; starts at 1, never goes down. Fit to fence other systems with.
 	Failures   int // charged attempts before this one
 	Crashes    int // lost workers since the last normal outcome
+	Releases   int // how often it was put back uncharged: snoozed, shut down, exit 75
 	Generation int // 1, and one more for each replay from the dead letters
 
 	EnqueuedAt time.Time // the server's clock
