@@ -141,12 +141,13 @@ begin
             return 'running';
         end if;
         exit when not p_wait;
+        -- One statement over all tables: what it does not find is nowhere, and what waits or runs has moved since we looked.
         v_where := stem._whereabouts(p_job);
-        if v_where in ('dead', 'finished') then
+        if v_where in ('dead', 'finished', 'unknown') then
             return v_where;
         end if;
     end loop;
-    return v_where;
+    return case when p_wait then 'busy' end;
 end $$;
 -- +goose StatementEnd
 
