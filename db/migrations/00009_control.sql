@@ -4,6 +4,9 @@
 -- Every call returns one row for each job named: what was done, or what the job is when nothing could be done:
 --   ready, scheduled, running, dead, finished, unknown    where the job is; nothing was done (but see stem.cancel on "running")
 --   busy                                                  another transaction holds the job: ask again
+--
+-- Where sequential scans are off, so is jit: a plan that cannot avoid one costs 10^10, far above jit_above_cost, and would be
+-- compiled at every call (20 ms).
 
 -- +goose Up
 
@@ -64,6 +67,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 begin
     return case
@@ -91,6 +95,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
     v_slot smallint;
@@ -202,6 +207,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
     d record;
@@ -234,7 +240,7 @@ begin
     end if;
 
     delete from stem.dead x where x.id = p_job;
-    select r.current into v_slot from stem.ring r;
+    select r.current into v_slot from stem.ring r where r.only_row;
     -- It is there already when the leaf has not been emptied since the job was enqueued or last replayed.
     insert into stem.jobs (
         slot, id, queue, task, payload, codec, headers, priority, run_at, delay_us, nominal_at, expires_at, max_attempts,
@@ -342,6 +348,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
     s record;
@@ -402,6 +409,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -32,8 +32,9 @@ end $$;
 -- +goose StatementEnd
 
 -- Every ticket, one row a job. One branch a leaf with its slot as a constant, so that each branch comes in the order of the
--- ids from its primary key and a page is a merge of the heads, never a sort of the whole. kind is a constant in each branch:
--- a branch that is not asked for is not entered.
+-- ids from its primary key and a page is a merge of the heads, never a sort of the whole. The planner does not look for an
+-- order in a branch that has a WHERE, hence their own ORDER BY: without it a page over 500 000 tickets took 255 ms.
+-- kind is a constant in each branch: a branch that is not asked for is not entered.
 create view stem._tickets as
 select 'ready' as kind, 'ready' as state, r.job_id, r.slot, r.queue, r.lane, r.attempt, r.failures, r.crashes, r.releases, r.generation,
     null::timestamptz as due_at, null::uuid as worker, null::timestamptz as claimed_at, null::timestamptz as cancel_at,
@@ -52,37 +53,37 @@ select 'dead', 'dead', d.id, null, d.queue, d.priority, d.attempt, d.failures, d
     null, d.worker, null, null, null, d.died_at
 from stem.dead d
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_0 f where f.slot = 0
+from stem.finished_0 f where f.slot = 0 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_1 f where f.slot = 1
+from stem.finished_1 f where f.slot = 1 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_2 f where f.slot = 2
+from stem.finished_2 f where f.slot = 2 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_3 f where f.slot = 3
+from stem.finished_3 f where f.slot = 3 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_4 f where f.slot = 4
+from stem.finished_4 f where f.slot = 4 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_5 f where f.slot = 5
+from stem.finished_5 f where f.slot = 5 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_6 f where f.slot = 6
+from stem.finished_6 f where f.slot = 6 order by f.job_id desc)
 union all
-select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
     null, f.worker, null, null, f.started_at, f.finished_at
-from stem.finished_7 f where f.slot = 7;
+from stem.finished_7 f where f.slot = 7 order by f.job_id desc);
 
 -- For people: where every job is. Without payload, headers and errors, so that an observer may read it.
 create view stem.job_status with (security_barrier) as
@@ -307,6 +308,7 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -404,7 +406,7 @@ end $$;
 -- oldest_us: how long the oldest head of a lane has been ready; since its last attempt ended, when it has one.
 -- +goose StatementBegin
 create function stem.list_queues(p_queue text) returns table (
-    name text, paused boolean, paused_by text, paused_why text, paused_since timestamptz, keep_finished boolean,
+    name text, paused boolean, paused_by text, paused_why text, paused_since timestamptz, keep_finished boolean, has_row boolean,
     ready bigint, ready_exact boolean, scheduled bigint, scheduled_exact boolean, running bigint, dead bigint, dead_exact boolean,
     oldest_us bigint, workers bigint, slots bigint
 )
@@ -456,7 +458,7 @@ begin
         group by r.queue
     )
     select
-        c.queue, coalesce(q.paused, false), q.paused_by, q.paused_why, q.paused_since, coalesce(q.keep_finished, true),
+        c.queue, coalesce(q.paused, false), q.paused_by, q.paused_why, q.paused_since, coalesce(q.keep_finished, true), q.name is not null,
         case when c.n <= 10000 then c.n else greatest(10001, coalesce(sampled.n, 0)) end, c.n <= 10000,
         coalesce(later.n, 0), v_scheduled_pct >= 100, coalesce(held.n, 0), coalesce(given_up.n, 0), v_dead_pct >= 100,
         (select max((extract(epoch from clock_timestamp() - coalesce(a.ended_at, j.run_at,
