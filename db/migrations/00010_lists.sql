@@ -495,7 +495,8 @@ as $$
 begin
     return query
     with held as materialized (select x.worker, count(*) as n from stem.running x group by x.worker)
-    select w.id, case when w.lease_until < clock_timestamp() then 'silent' else 'live' end, w.node, w.namespace, w.host, w.pid, w.boot, w.version,
+    select u.* from (
+    select w.id, case when w.lease_until < clock_timestamp() then 'silent' else 'live' end as state, w.node, w.namespace, w.host, w.pid, w.boot, w.version,
         w.epoch, w.started_at, w.heartbeat_at, (extract(epoch from clock_timestamp() - w.heartbeat_at) * 1000000)::bigint,
         (extract(epoch from w.lease_until - clock_timestamp()) * 1000000)::bigint, null::timestamptz,
         w.slots, w.idle, w.tasks, w.stats, coalesce((select h.n from held h where h.worker = w.id), 0)
@@ -508,8 +509,8 @@ begin
     from stem.lost_workers l
     where (p_namespace is null or l.namespace = p_namespace) and l.lost_at > clock_timestamp() - interval '24 hours'
       -- A worker that deregistered with jobs in hand stands here too, until they are rescued; then it just went away.
-      and (l.lost_by is distinct from l.id or l.cleared_at is null)
-    order by 2, 3, 10, 1;
+      and (l.lost_by is distinct from l.id or l.cleared_at is null)) u
+    order by array_position(array['live', 'silent', 'lost'], u.state), u.node, u.started_at, u.id;
 end $$;
 -- +goose StatementEnd
 
