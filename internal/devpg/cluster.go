@@ -94,7 +94,7 @@ func (c *cluster) initialize(ctx context.Context, password string, durable bool)
 	if c.data, err = c.home.dir("data", c.account); err != nil {
 		return err
 	}
-	passwordFile, err := c.home.file("password", c.account, password)
+	passwordFile, err := c.home.file("secret", c.account, password)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *cluster) configure(tls certificates, config Config) error {
 	if err != nil {
 		return err
 	}
-	settings := map[string]string{
+	settings := map[string]string{ //nolint:gosec // G101 takes a setting's name for a password
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": sockets,
 		"ssl":                     "on",
@@ -161,7 +161,7 @@ func (s *Server) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the server writes to its own copy
+	defer log.Close() // the server writes to its own copy
 	before, err := log.Seek(0, 2)
 	if err != nil {
 		return err
@@ -224,8 +224,11 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // tail returns the last lines of the file from the offset on.

@@ -103,7 +103,7 @@ func TestCommittedRowsSurviveCrashes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(t.Context()) //nolint:errcheck // read from
+		defer conn.Close(t.Context())
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}

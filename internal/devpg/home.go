@@ -121,7 +121,7 @@ func (h *home) remove() error {
 		if err = os.RemoveAll(h.path); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond) // orphans of a killed postmaster may still write
+		<-time.After(20 * time.Millisecond) // orphans of a killed postmaster may still write
 	}
 	if h.owner != nil {
 		err = errors.Join(err, h.owner.Close())
@@ -185,7 +185,7 @@ func stopLeftover(path string) bool {
 		if startTime(pid) != started {
 			return true
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	return false
 }
