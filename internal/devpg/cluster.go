@@ -14,19 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
-const (
-	superuser = "postgres"
-	// patience bounds a start. Half a second is usual; a busy machine that recovers from a crash has been seen to
-	// take ten.
-	patience = time.Minute
-)
-
-var errPortTaken = errors.New("the port was taken meanwhile")
+const superuser = "postgres"
 
 // cluster is a data directory and what it takes to run a server on it.
 type cluster struct {
@@ -157,90 +147,15 @@ func (c *cluster) configure(tls certificates, config Config) error {
 // launch starts the postmaster and returns when it accepts connections.
 func (s *Server) launch(ctx context.Context) error {
 	c := s.cluster
-	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close() // the server writes to its own copy
-	before, err := log.Seek(0, 2)
-	if err != nil {
-		return err
-	}
-	cmd := c.account.command(c.getenv, filepath.Join(c.bin, "postgres"), "-D", c.data, "-p", strconv.Itoa(s.Port))
-	cmd.Stdout, cmd.Stderr = log, log
-	// Nobody is left to want the data, so the server need not write it: immediate shutdown.
-	p, err := start(cmd, syscall.SIGQUIT)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(c.home.note(p.pid()), s.answers(ctx, p)); err != nil {
-		p.signal(syscall.SIGQUIT)
-		<-p.done
-		said := tail(c.log, before)
-		if strings.Contains(said, "Address already in use") {
-			err = errPortTaken
-		}
-		return fmt.Errorf("%w; the server said:\n%s", err, said)
-	}
-	s.process = p
-	return nil
-}
-
-// answers waits until a client gets in.
-func (s *Server) answers(ctx context.Context, p *process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
-	defer cancel()
-	var last error
-	for {
-		conn, err := pgx.Connect(ctx, s.URL)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-p.done:
-			return fmt.Errorf("the server ended at once (%w)", exitReason(p.err))
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), last)
-		case <-time.After(5 * time.Millisecond): // a start takes some 40 ms
-		}
-	}
-}
-
-// exitReason names the case that Wait has no error for.
-func exitReason(err error) error {
+	p, err := launch(ctx, launching{
+		cmd: c.account.command(c.getenv, filepath.Join(c.bin, "postgres"), "-D", c.data, "-p", strconv.Itoa(s.Port)),
+		log: c.log, url: s.URL,
+		// Nobody is left to want the data, so the server need not write it: immediate shutdown.
+		onDeath: syscall.SIGQUIT,
+		started: c.home.note,
+	})
 	if err == nil {
-		return errors.New("exit status 0")
+		s.process = p
 	}
 	return err
-}
-
-// freePort returns a port that nobody listened on a moment ago.
-func freePort() (int, error) {
-	//nolint:noctx // a bind on loopback does not wait
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
-}
-
-// tail returns the last lines of the file from the offset on.
-func tail(path string, from int64) string {
-	const most = 20
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	if int64(len(content)) < from {
-		from = 0 // somebody truncated it
-	}
-	lines := strings.Split(strings.TrimSpace(string(content[from:])), "\n")
-	return "  " + strings.Join(lines[max(0, len(lines)-most):], "\n  ")
 }
