@@ -52,14 +52,14 @@ func (s *Server) create(ctx context.Context, config Config) error {
 	if err := c.initialize(ctx, password, config.Durable); err != nil {
 		return err
 	}
-	tls, err := newCertificates(c.home, c.account)
+	tls, err := c.home.certificates(c.account)
 	if err != nil {
 		return err
 	}
 	if err := c.configure(tls, config); err != nil {
 		return err
 	}
-	s.CACert = tls.authority
+	s.CACert = tls.Authority
 	// Between finding a free port and listening on it another process may take it.
 	for range 5 {
 		if s.Port, err = freePort(); err != nil {
@@ -102,7 +102,7 @@ func (c *cluster) initialize(ctx context.Context, password string, durable bool)
 }
 
 // configure writes the settings and who may connect: nobody without a password, and over TCP nobody without TLS.
-func (c *cluster) configure(tls certificates, config Config) error {
+func (c *cluster) configure(tls Certificates, config Config) error {
 	sockets, err := c.home.dir("s", c.account)
 	if err != nil {
 		return err
@@ -111,8 +111,8 @@ func (c *cluster) configure(tls certificates, config Config) error {
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": sockets,
 		"ssl":                     "on",
-		"ssl_cert_file":           tls.certificate,
-		"ssl_key_file":            tls.key,
+		"ssl_cert_file":           tls.Certificate,
+		"ssl_key_file":            tls.Key,
 		"password_encryption":     "scram-sha-256",
 		"log_line_prefix":         "%m [%p] %u@%d ",
 		"log_lock_waits":          "on",
@@ -122,6 +122,7 @@ func (c *cluster) configure(tls certificates, config Config) error {
 	if !config.Durable {
 		settings["fsync"] = "off"
 		settings["full_page_writes"] = "off"
+		settings["max_wal_size"] = "256MB" // with segments of 1 MB the default is 64 MB: a checkpoint every moment
 	}
 	maps.Copy(settings, config.Settings)
 	var text strings.Builder

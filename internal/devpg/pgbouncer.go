@@ -47,7 +47,7 @@ func startPooler(ctx context.Context, h *home, a account, program, address strin
 	if err != nil {
 		return "", nil, err
 	}
-	tls, err := newCertificates(h, a)
+	tls, err := h.certificates(a)
 	if err != nil {
 		return "", nil, err
 	}
@@ -59,7 +59,7 @@ func startPooler(ctx context.Context, h *home, a account, program, address strin
 	front.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	query := front.Query()
 	query.Set("sslmode", "verify-full")
-	query.Set("sslrootcert", tls.authority)
+	query.Set("sslrootcert", tls.Authority)
 	front.RawQuery = query.Encode()
 
 	p, err := launch(ctx, launching{
@@ -77,7 +77,7 @@ func startPooler(ctx context.Context, h *home, a account, program, address strin
 }
 
 // configurePooler writes PgBouncer's files and returns the path of the main one.
-func configurePooler(h *home, a account, tls certificates, behind *url.URL, port int) (string, error) {
+func configurePooler(h *home, a account, tls Certificates, behind *url.URL, port int) (string, error) {
 	quoted := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 	password, _ := behind.User.Password()
 	users, err := h.file("users", a, quoted(behind.User.Username())+" "+quoted(password)+"\n")
@@ -103,6 +103,6 @@ server_tls_ca_file = %s
 ignore_startup_parameters = extra_float_digits
 max_client_conn = 500
 default_pool_size = 50
-`, behind.Hostname(), cmp.Or(behind.Port(), "5432"), port, users, tls.certificate, tls.key,
+`, behind.Hostname(), cmp.Or(behind.Port(), "5432"), port, users, tls.Certificate, tls.Key,
 		cmp.Or(query.Get("sslmode"), "prefer"), query.Get("sslrootcert")))
 }
