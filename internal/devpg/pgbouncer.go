@@ -71,7 +71,7 @@ func startPooler(ctx context.Context, h *home, a account, program, address strin
 	}
 	stop := func() {
 		p.endSoon(syscall.SIGTERM) // which does not wait for clients
-		_ = h.remove() // what stays goes with the next sweep
+		_ = h.remove()             // what stays goes with the next sweep
 	}
 	return front.String(), stop, nil
 }

@@ -39,37 +39,37 @@ var template struct {
 // verified TLS (with STEM_TEST_DATABASE_URL: as that URL says). It is dropped when the test ends, together with whoever
 // is still connected. If the test failed, what the server logged about the database is logged by the test; with
 // STEM_TEST_KEEP=1 the database stays. Call it as often as databases are needed.
-func Database(t testing.TB) string {
-	t.Helper()
-	server := Server(t)
+func Database(tb testing.TB) string {
+	tb.Helper()
+	server := Server(tb)
 	template.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		template.name, template.err = makeTemplate(ctx, server)
 	})
 	if template.err != nil {
-		t.Fatal(template.err)
+		tb.Fatal(template.err)
 	}
-	name := databaseName(t.Name())
+	name := databaseName(tb.Name())
 	create := "create database " + name + " template " + template.name
 	if server.Major >= 15 {
 		create += strategy
 	}
 	if err := admin(server, create); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	address := server.URLFor(name, "")
-	t.Cleanup(func() {
-		if t.Failed() {
-			logServer(t, server, name)
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			logServer(tb, server, name)
 			if os.Getenv("STEM_TEST_KEEP") == "1" {
 				shared.kept.Add(1)
-				t.Logf("pgtest: kept the database: psql '%s'", address)
+				tb.Logf("pgtest: kept the database: psql '%s'", address)
 				return
 			}
 		}
 		if err := admin(server, "drop database if exists "+name+" with (force)"); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return address
@@ -77,26 +77,26 @@ func Database(t testing.TB) string {
 
 // Pool returns a pool on a [Database] of its own, closed when the test ends. Each option may change the configuration
 // before the pool connects.
-func Pool(t testing.TB, options ...func(*pgxpool.Config)) *pgxpool.Pool {
-	t.Helper()
-	return Open(t, Database(t), options...)
+func Pool(tb testing.TB, options ...func(*pgxpool.Config)) *pgxpool.Pool {
+	tb.Helper()
+	return Open(tb, Database(tb), options...)
 }
 
 // Open returns a pool on the database at address, closed when the test ends.
-func Open(t testing.TB, address string, options ...func(*pgxpool.Config)) *pgxpool.Pool {
-	t.Helper()
+func Open(tb testing.TB, address string, options ...func(*pgxpool.Config)) *pgxpool.Pool {
+	tb.Helper()
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, option := range options {
 		option(config)
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	pool, err := pgxpool.NewWithConfig(tb.Context(), config)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(pool.Close)
+	tb.Cleanup(pool.Close)
 	return pool
 }
 
@@ -186,8 +186,8 @@ func admin(server *devpg.Server, sql string) error {
 }
 
 // logServer logs the last lines that the server wrote about the database.
-func logServer(t testing.TB, server *devpg.Server, database string) {
-	t.Helper()
+func logServer(tb testing.TB, server *devpg.Server, database string) {
+	tb.Helper()
 	content, err := os.ReadFile(server.LogFile)
 	if err != nil {
 		return // not a private cluster
@@ -203,6 +203,6 @@ func logServer(t testing.TB, server *devpg.Server, database string) {
 		}
 	}
 	if len(about) > 0 {
-		t.Logf("pgtest: the server's log:\n%s", strings.Join(about[max(0, len(about)-40):], ""))
+		tb.Logf("pgtest: the server's log:\n%s", strings.Join(about[max(0, len(about)-40):], ""))
 	}
 }

@@ -13,8 +13,8 @@ import (
 // verified TLS, for the same user and database. It ends with the test. Where pgbouncer is not installed the test is
 // skipped, or fails where a database is required. Before version 1.21 (Debian 12 has 1.18) it knows no prepared
 // statements: clients need default_query_exec_mode=exec or simple_protocol.
-func PgBouncer(t testing.TB, address string) string {
-	t.Helper()
+func PgBouncer(tb testing.TB, address string) string {
+	tb.Helper()
 	program, err := exec.LookPath(cmp.Or(os.Getenv("STEM_PGBOUNCER"), "pgbouncer"))
 	if err != nil && os.Getenv("STEM_PGBOUNCER") == "" {
 		program, err = exec.LookPath("/usr/sbin/pgbouncer") // not on an ordinary user's PATH
@@ -22,14 +22,14 @@ func PgBouncer(t testing.TB, address string) string {
 	if err != nil {
 		const remedy = "%v; to fix it, run: apt-get install -y pgbouncer, or set STEM_PGBOUNCER"
 		if required() {
-			t.Fatalf(remedy, err)
+			tb.Fatalf(remedy, err)
 		}
-		t.Skipf("NOT RUN: "+remedy, err)
+		tb.Skipf("NOT RUN: "+remedy, err)
 	}
-	pooled, stop, err := devpg.StartPgBouncer(t.Context(), program, address)
+	pooled, stop, err := devpg.StartPgBouncer(tb.Context(), program, address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return pooled
 }

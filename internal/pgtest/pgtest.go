@@ -59,8 +59,8 @@ func run(m *testing.M) int {
 
 // Server returns the cluster of this test binary. Tests share it, so do not stop or crash it: see [Private]. Without a
 // database the test is skipped, or fails where one is required.
-func Server(t testing.TB) *devpg.Server {
-	t.Helper()
+func Server(tb testing.TB) *devpg.Server {
+	tb.Helper()
 	shared.once.Do(func() {
 		// Not the test's context: the cluster outlives the test. Fetching a server may take minutes.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -68,23 +68,23 @@ func Server(t testing.TB) *devpg.Server {
 		config := devpg.Config{URLVar: "STEM_TEST_DATABASE_URL", Settings: settings}
 		shared.server, shared.err = start(ctx, config)
 	})
-	need(t, shared.err)
+	need(tb, shared.err)
 	return shared.server
 }
 
 // Private starts a cluster for this test alone, which may be crashed and restarted, and stops it at the end. The
 // version and the search are those of [Server], but there is neither a URL nor a container: config.URLVar and
 // config.Container are ignored. Without a database the test is skipped, or fails where one is required.
-func Private(t testing.TB, config devpg.Config) *devpg.Server {
-	t.Helper()
+func Private(tb testing.TB, config devpg.Config) *devpg.Server {
+	tb.Helper()
 	config.URLVar = ""
-	server, err := start(t.Context(), config)
-	need(t, err)
-	t.Cleanup(func() {
+	server, err := start(tb.Context(), config)
+	need(tb, err)
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := server.Stop(ctx); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return server
@@ -118,15 +118,15 @@ func start(ctx context.Context, config devpg.Config) (*devpg.Server, error) {
 }
 
 // need ends the test if there is no server.
-func need(t testing.TB, err error) {
-	t.Helper()
+func need(tb testing.TB, err error) {
+	tb.Helper()
 	_, missing := errors.AsType[*devpg.NotFoundError](err)
 	switch {
 	case err == nil:
 	case missing && !required():
-		t.Skipf("NOT RUN: %v", err)
+		tb.Skipf("NOT RUN: %v", err)
 	default:
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
