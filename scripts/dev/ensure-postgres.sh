@@ -71,7 +71,9 @@ apt() {
 
 # apt_candidate PACKAGE: whether apt knows a version of it to install.
 apt_candidate() {
-  apt-cache policy "$1" 2>/dev/null | grep -Eq '^  Candidate: [^(]'
+  local policy
+  policy=$(apt-cache policy "$1" 2>/dev/null)
+  [[ $policy =~ Candidate:\ [^\(] ]]
 }
 
 # from_distribution: true when the package is installed afterwards, false when the distribution does not have it.
