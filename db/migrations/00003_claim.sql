@@ -129,9 +129,10 @@ as $$
 declare
     v_epoch bigint;
 begin
-    -- FOR UPDATE conflicts with KEY SHARE; an UPDATE of a column outside every key would not.
-    perform from stem.workers w where w.id = p_worker and w.epoch = p_epoch for update;
-    update stem.workers w set epoch = w.epoch + 1 where w.id = p_worker and w.epoch = p_epoch returning w.epoch into v_epoch;
+    -- FOR UPDATE conflicts with KEY SHARE; an UPDATE of a column outside every key would not. Repeating the call is safe: its
+    -- answer, too, may get lost.
+    perform from stem.workers w where w.id = p_worker and w.epoch in (p_epoch, p_epoch + 1) for update;
+    update stem.workers w set epoch = p_epoch + 1 where w.id = p_worker and w.epoch in (p_epoch, p_epoch + 1) returning w.epoch into v_epoch;
     return v_epoch;
 end $$;
 -- +goose StatementEnd
