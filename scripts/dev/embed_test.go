@@ -12,7 +12,6 @@ import (
 
 func ensure(t *testing.T, cache string, args ...string) (string, error) {
 	t.Helper()
-	//nolint:gosec // G204: the script is the one under test
 	cmd := exec.CommandContext(t.Context(), "bash", append([]string{"-c", dev.EnsurePostgres, "ensure-postgres.sh"}, args...)...)
 	cmd.Env = append(os.Environ(), "STEM_PG_CACHE="+cache)
 	out, err := cmd.CombinedOutput()
