@@ -72,18 +72,19 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_gone boolean;
+    g stem.workers;
 begin
-    with gone as (
-        delete from stem.workers w where w.id = p_worker and w.epoch = p_epoch returning *
-    ), kept as (
-        insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
-        select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, g.id from gone g
-        where exists (select from stem.running r where r.worker = g.id)
-    )
-    select count(*) > 0 into v_gone from gone;
+    -- Two statements [race]: the DELETE waits for a claim of this worker that is in flight on a lost connection, and only the
+    -- next statement's snapshot sees what that claim took.
+    delete from stem.workers w where w.id = p_worker and w.epoch = p_epoch returning * into g;
+    if not found then
+        return false;
+    end if;
+    insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
+    select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, g.id
+    where exists (select from stem.running r where r.worker = g.id);
     delete from stem.suspect_duty s where s.worker = p_worker;
-    return v_gone;
+    return true;
 end $$;
 -- +goose StatementEnd
 
