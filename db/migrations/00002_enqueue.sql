@@ -148,6 +148,9 @@ begin
                     end if;
                 end if;
                 v_holders[r.ord] := r.id;
+            elsif r.replace and not exists (select from stem.unique_keys k where k.key = r.key and k.job_id = r.holder) then
+                -- The claim that took the holder out of the line freed its key (scope 1) [race]: try again.
+                v_open := v_open + 1;
             else
                 v_holders[r.ord] := r.holder;
             end if;
