@@ -117,4 +117,6 @@ func settle(state *os.ProcessState, why error, run *queue.Run, stdout *head, std
 }
 
 // limitError is the reason to stop a command that ran too long.
-func limitError(limit time.Duration) error { return fmt.Errorf("ran longer than the hard limit %v", limit) }
+func limitError(limit time.Duration) error {
+	return fmt.Errorf("ran longer than the hard limit %v", limit)
+}
