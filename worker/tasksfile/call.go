@@ -54,7 +54,7 @@ var errTimeout = errors.New("timeout")
 func (t *Task) call(ctx context.Context, run *queue.Run) Report {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.HTTP.Timeout, errTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, t.HTTP.Method, t.HTTP.URL, bytes.NewReader(run.Payload))
+	req, err := http.NewRequestWithContext(ctx, t.HTTP.Method, t.HTTP.URL, bytes.NewReader(run.Payload)) //nolint:gosec // the URL is from the tasks file, which names whom to call
 	if err != nil {
 		return Report{Outcome: Failed, Err: err}
 	}
@@ -69,7 +69,7 @@ func (t *Task) call(ctx context.Context, run *queue.Run) Report {
 	if tp := traceparent(run); tp != "" {
 		req.Header.Set("Traceparent", tp)
 	}
-	resp, err := t.client.Do(req)
+	resp, err := t.client.Do(req) //nolint:gosec // the same
 	if err != nil {
 		return t.unanswered(ctx, req, err)
 	}
@@ -139,7 +139,7 @@ func wholeRunes(b []byte) []byte {
 func retryAfter(resp *http.Response, releases int) time.Duration {
 	asked := resp.Header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(asked, 10, 63); err == nil {
-		return max(time.Second, time.Duration(min(seconds, uint64(mostAsked/time.Second)))*time.Second) //nolint:gosec // bounded
+		return max(time.Second, time.Duration(min(seconds, uint64(mostAsked/time.Second)))*time.Second)
 	}
 	if at, err := http.ParseTime(asked); err == nil {
 		now := time.Now()
