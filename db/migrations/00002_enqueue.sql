@@ -38,6 +38,7 @@ create function stem._check_ids(p_ids uuid[]) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -72,6 +73,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -109,6 +111,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -148,6 +151,9 @@ begin
                     end if;
                 end if;
                 v_holders[r.ord] := r.id;
+            elsif r.replace and not exists (select from stem.unique_keys k where k.key = r.key and k.job_id = r.holder) then
+                -- The claim that took the holder out of the line freed its key (scope 1) [race]: try again.
+                v_open := v_open + 1;
             else
                 v_holders[r.ord] := r.holder;
             end if;

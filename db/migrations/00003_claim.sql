@@ -108,7 +108,8 @@ as $$
 begin
     return query
     select
-        (select s.last_value from stem.ticket_pos s),
+        -- A sequence that was never drawn from says 1 as well: then the first position is still to come.
+        (select case when s.is_called then s.last_value else s.last_value - 1 end from stem.ticket_pos s),
         pg_snapshot_xmin(pg_current_snapshot())::text,
         array(
             select (select r.pos from stem.ready r
@@ -129,9 +130,10 @@ as $$
 declare
     v_epoch bigint;
 begin
-    -- FOR UPDATE conflicts with KEY SHARE; an UPDATE of a column outside every key would not.
-    perform from stem.workers w where w.id = p_worker and w.epoch = p_epoch for update;
-    update stem.workers w set epoch = w.epoch + 1 where w.id = p_worker and w.epoch = p_epoch returning w.epoch into v_epoch;
+    -- FOR UPDATE conflicts with KEY SHARE; an UPDATE of a column outside every key would not. Repeating the call is safe: its
+    -- answer, too, may get lost.
+    perform from stem.workers w where w.id = p_worker and w.epoch in (p_epoch, p_epoch + 1) for update;
+    update stem.workers w set epoch = p_epoch + 1 where w.id = p_worker and w.epoch in (p_epoch, p_epoch + 1) returning w.epoch into v_epoch;
     return v_epoch;
 end $$;
 -- +goose StatementEnd
@@ -145,16 +147,23 @@ as $$
 declare
     v_count integer;
 begin
-    with back as (
+    with back as materialized (
         delete from stem.running r where r.worker = p_worker and r.claim_id = p_claim returning *
+    ), put_ready as (
+        insert into stem.ready (
+            queue, lane, pos, job_id, slot, attempt, failures, crashes, releases, generation, grace_since, max_attempts, unique_scope, wake)
+        select
+            b.queue, b.lane, nextval('stem.ticket_pos'), b.job_id, b.slot, b.attempt, b.failures, b.crashes, b.releases, b.generation,
+            b.grace_since, b.max_attempts, b.unique_scope, row_number() over (partition by b.queue) = 1
+        from back b where b.cancel_at is null
+    ), put_finished as (
+        -- Cancellation wins over being put back, as in stem.put_back: the flag would be lost with the row.
+        insert into stem.finished (slot, job_id, generation, attempt, worker, outcome)
+        select b.slot, b.job_id, b.generation, b.attempt, p_worker, 'cancelled' from back b where b.cancel_at is not null
+    ), freed as (
+        delete from stem.unique_keys u using back b where b.cancel_at is not null and b.unique_scope = 2 and u.job_id = b.job_id
     )
-    insert into stem.ready (
-        queue, lane, pos, job_id, slot, attempt, failures, crashes, releases, generation, grace_since, max_attempts, unique_scope, wake)
-    select
-        b.queue, b.lane, nextval('stem.ticket_pos'), b.job_id, b.slot, b.attempt, b.failures, b.crashes, b.releases, b.generation,
-        b.grace_since, b.max_attempts, b.unique_scope, row_number() over (partition by b.queue) = 1
-    from back b;
-    get diagnostics v_count = row_count;
+    select count(*) into v_count from back;
     return v_count;
 end $$;
 -- +goose StatementEnd

@@ -32,6 +32,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -58,6 +59,7 @@ create function stem.set_idle(p_worker uuid, p_epoch bigint, p_queues text[]) re
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -72,18 +74,19 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_gone boolean;
+    g stem.workers;
 begin
-    with gone as (
-        delete from stem.workers w where w.id = p_worker and w.epoch = p_epoch returning *
-    ), kept as (
-        insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
-        select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, g.id from gone g
-        where exists (select from stem.running r where r.worker = g.id)
-    )
-    select count(*) > 0 into v_gone from gone;
+    -- Two statements [race]: the DELETE waits for a claim of this worker that is in flight on a lost connection, and only the
+    -- next statement's snapshot sees what that claim took.
+    delete from stem.workers w where w.id = p_worker and w.epoch = p_epoch returning * into g;
+    if not found then
+        return false;
+    end if;
+    insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
+    select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, g.id
+    where exists (select from stem.running r where r.worker = g.id);
     delete from stem.suspect_duty s where s.worker = p_worker;
-    return v_gone;
+    return true;
 end $$;
 -- +goose StatementEnd
 
@@ -280,6 +283,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

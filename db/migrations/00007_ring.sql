@@ -24,7 +24,20 @@ begin
     end if;
     v_next := (v_current + 1) % 8;
 
-    -- Without a lock: nothing can get a new ticket in this leaf, so this set only shrinks until the lock is ours.
+    -- Wait for transactions that began when this leaf was current, seven periods ago, and still have tickets to commit
+    -- [race]: what they enqueue must be in the set below. Readers and claims go on under this lock, and nobody else writes here.
+    case v_next
+        when 0 then lock table stem.jobs_0 in share mode;
+        when 1 then lock table stem.jobs_1 in share mode;
+        when 2 then lock table stem.jobs_2 in share mode;
+        when 3 then lock table stem.jobs_3 in share mode;
+        when 4 then lock table stem.jobs_4 in share mode;
+        when 5 then lock table stem.jobs_5 in share mode;
+        when 6 then lock table stem.jobs_6 in share mode;
+        when 7 then lock table stem.jobs_7 in share mode;
+    end case;
+
+    -- Nothing can get a new ticket in this leaf now, so this set only shrinks until the stronger lock is ours.
     v_ids := array(
         select r.job_id from stem.ready r where r.slot = v_next
         union all select s.job_id from stem.scheduled s where s.slot = v_next

@@ -40,7 +40,7 @@ select s.queue::text as queue from stem.suspects(@queues::text[]) s;
 
 -- name: Claim :many
 select
-    c.owned::boolean as owned, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
+    c.owned::boolean as owned, (@claim::uuid)::uuid as claim_id, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
     c.slot::smallint as slot, c.attempt::integer as attempt, c.failures::smallint as failures, c.crashes::smallint as crashes,
     c.releases::smallint as releases, c.generation::smallint as generation, c.grace_since::timestamptz as grace_since,
     c.claimed_at::timestamptz as claimed_at, c.xid::text as xid, c.expired::boolean as expired,

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -14,16 +15,16 @@ import (
 	"time"
 )
 
-// certificates are the files of a server's TLS.
-type certificates struct {
-	authority   string // what clients check the server with
-	certificate string
-	key         string // readable by the server's user alone
+// Certificates are the PEM files of one server's TLS.
+type Certificates struct {
+	Authority   string // what clients check the server with
+	Certificate string // the server's, for localhost, 127.0.0.1 and ::1
+	Key         string // readable by its owner alone
 }
 
-// newCertificates makes a certificate authority for one server, signs one certificate for loopback and throws the
+// NewCertificates makes a certificate authority, signs one certificate for loopback, writes both to dir and throws the
 // authority's key away, so nobody can sign another.
-func newCertificates(h *home, a account) (certificates, error) {
+func NewCertificates(dir string) (Certificates, error) {
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stem devpg authority"},
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
@@ -39,41 +40,39 @@ func newCertificates(h *home, a account) (certificates, error) {
 	}
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return certificates{}, err
+		return Certificates{}, err
 	}
 	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return certificates{}, err
+		return Certificates{}, err
 	}
 	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
 	if err != nil {
-		return certificates{}, err
+		return Certificates{}, err
 	}
 	serverDER, err := x509.CreateCertificate(rand.Reader, server, authority, serverKey.Public(), authorityKey)
 	if err != nil {
-		return certificates{}, err
+		return Certificates{}, err
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(serverKey)
 	if err != nil {
-		return certificates{}, err
+		return Certificates{}, err
 	}
-	return writeCertificates(h, a, authorityDER, serverDER, keyDER)
+	return writeCertificates(dir, authorityDER, serverDER, keyDER)
 }
 
-func writeCertificates(h *home, a account, authority, server, key []byte) (certificates, error) {
-	c := certificates{
-		authority:   filepath.Join(h.path, "ca.pem"),
-		certificate: filepath.Join(h.path, "server.pem"),
+func writeCertificates(dir string, authority, server, key []byte) (Certificates, error) {
+	c := Certificates{
+		Authority:   filepath.Join(dir, "ca.pem"),
+		Certificate: filepath.Join(dir, "server.pem"),
+		Key:         filepath.Join(dir, "server.key"),
 	}
-	encode := func(kind string, der []byte) []byte {
-		return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	write := func(path, kind string, der []byte, mode os.FileMode) error {
+		return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 	}
-	for path, der := range map[string][]byte{c.authority: authority, c.certificate: server} {
-		if err := os.WriteFile(path, encode("CERTIFICATE", der), 0o644); err != nil { //nolint:gosec // public
-			return certificates{}, err
-		}
-	}
-	var err error
-	c.key, err = h.file("server.key", a, string(encode("PRIVATE KEY", key)))
-	return c, err
+	return c, errors.Join(
+		write(c.Authority, "CERTIFICATE", authority, 0o644),
+		write(c.Certificate, "CERTIFICATE", server, 0o644),
+		write(c.Key, "PRIVATE KEY", key, 0o600),
+	)
 }

@@ -14,19 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
-const (
-	superuser = "postgres"
-	// patience bounds a start. Half a second is usual; a busy machine that recovers from a crash has been seen to
-	// take ten.
-	patience = time.Minute
-)
-
-var errPortTaken = errors.New("the port was taken meanwhile")
+const superuser = "postgres"
 
 // cluster is a data directory and what it takes to run a server on it.
 type cluster struct {
@@ -62,14 +52,14 @@ func (s *Server) create(ctx context.Context, config Config) error {
 	if err := c.initialize(ctx, password, config.Durable); err != nil {
 		return err
 	}
-	tls, err := newCertificates(c.home, c.account)
+	tls, err := c.home.certificates(c.account)
 	if err != nil {
 		return err
 	}
 	if err := c.configure(tls, config); err != nil {
 		return err
 	}
-	s.CACert = tls.authority
+	s.CACert = tls.Authority
 	// Between finding a free port and listening on it another process may take it.
 	for range 5 {
 		if s.Port, err = freePort(); err != nil {
@@ -94,7 +84,7 @@ func (c *cluster) initialize(ctx context.Context, password string, durable bool)
 	if c.data, err = c.home.dir("data", c.account); err != nil {
 		return err
 	}
-	passwordFile, err := c.home.file("password", c.account, password)
+	passwordFile, err := c.home.file("secret", c.account, password)
 	if err != nil {
 		return err
 	}
@@ -112,17 +102,17 @@ func (c *cluster) initialize(ctx context.Context, password string, durable bool)
 }
 
 // configure writes the settings and who may connect: nobody without a password, and over TCP nobody without TLS.
-func (c *cluster) configure(tls certificates, config Config) error {
+func (c *cluster) configure(tls Certificates, config Config) error {
 	sockets, err := c.home.dir("s", c.account)
 	if err != nil {
 		return err
 	}
-	settings := map[string]string{
+	settings := map[string]string{ //nolint:gosec // G101 takes a setting's name for a password
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": sockets,
 		"ssl":                     "on",
-		"ssl_cert_file":           tls.certificate,
-		"ssl_key_file":            tls.key,
+		"ssl_cert_file":           tls.Certificate,
+		"ssl_key_file":            tls.Key,
 		"password_encryption":     "scram-sha-256",
 		"log_line_prefix":         "%m [%p] %u@%d ",
 		"log_lock_waits":          "on",
@@ -132,6 +122,7 @@ func (c *cluster) configure(tls certificates, config Config) error {
 	if !config.Durable {
 		settings["fsync"] = "off"
 		settings["full_page_writes"] = "off"
+		settings["max_wal_size"] = "256MB" // with segments of 1 MB the default is 64 MB: a checkpoint every moment
 	}
 	maps.Copy(settings, config.Settings)
 	var text strings.Builder
@@ -157,87 +148,15 @@ func (c *cluster) configure(tls certificates, config Config) error {
 // launch starts the postmaster and returns when it accepts connections.
 func (s *Server) launch(ctx context.Context) error {
 	c := s.cluster
-	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close() //nolint:errcheck // the server writes to its own copy
-	before, err := log.Seek(0, 2)
-	if err != nil {
-		return err
-	}
-	cmd := c.account.command(c.getenv, filepath.Join(c.bin, "postgres"), "-D", c.data, "-p", strconv.Itoa(s.Port))
-	cmd.Stdout, cmd.Stderr = log, log
-	// Nobody is left to want the data, so the server need not write it: immediate shutdown.
-	p, err := start(cmd, syscall.SIGQUIT)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(c.home.note(p.pid()), s.answers(ctx, p)); err != nil {
-		p.signal(syscall.SIGQUIT)
-		<-p.done
-		said := tail(c.log, before)
-		if strings.Contains(said, "Address already in use") {
-			err = errPortTaken
-		}
-		return fmt.Errorf("%w; the server said:\n%s", err, said)
-	}
-	s.process = p
-	return nil
-}
-
-// answers waits until a client gets in.
-func (s *Server) answers(ctx context.Context, p *process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
-	defer cancel()
-	var last error
-	for {
-		conn, err := pgx.Connect(ctx, s.URL)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-p.done:
-			return fmt.Errorf("the server ended at once (%w)", exitReason(p.err))
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), last)
-		case <-time.After(5 * time.Millisecond): // a start takes some 40 ms
-		}
-	}
-}
-
-// exitReason names the case that Wait has no error for.
-func exitReason(err error) error {
+	p, err := launch(ctx, launching{
+		cmd: c.account.command(c.getenv, filepath.Join(c.bin, "postgres"), "-D", c.data, "-p", strconv.Itoa(s.Port)),
+		log: c.log, url: s.URL,
+		// Nobody is left to want the data, so the server need not write it: immediate shutdown.
+		onDeath: syscall.SIGQUIT,
+		started: c.home.note,
+	})
 	if err == nil {
-		return errors.New("exit status 0")
+		s.process = p
 	}
 	return err
-}
-
-// freePort returns a port that nobody listened on a moment ago.
-func freePort() (int, error) {
-	//nolint:noctx // a bind on loopback does not wait
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
-}
-
-// tail returns the last lines of the file from the offset on.
-func tail(path string, from int64) string {
-	const most = 20
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	if int64(len(content)) < from {
-		from = 0 // somebody truncated it
-	}
-	lines := strings.Split(strings.TrimSpace(string(content[from:])), "\n")
-	return "  " + strings.Join(lines[max(0, len(lines)-most):], "\n  ")
 }

@@ -17,7 +17,7 @@ func asNotFound(err error) (*NotFoundError, bool) { return errors.AsType[*NotFou
 func TestClusterAnswersOnlyOverVerifiedTLS(t *testing.T) {
 	t.Parallel()
 	server := startHere(t, Config{})
-	stranger, err := newCertificates(&home{path: openDir(t)}, account{})
+	stranger, err := NewCertificates(openDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestClusterAnswersOnlyOverVerifiedTLS(t *testing.T) {
 		{"as given", server.URL, ""},
 		{"channel binding", with("channel_binding", "require"), ""},
 		{"by name", strings.Replace(server.URL, "127.0.0.1", "localhost", 1), ""},
-		{"another authority", with("sslrootcert", stranger.authority), "certificate signed by unknown authority"},
+		{"another authority", with("sslrootcert", stranger.Authority), "certificate signed by unknown authority"},
 		{"no TLS", with("sslmode", "disable"), "no encryption"},
 		{"wrong password", wrongPassword.String(), "password authentication failed"},
 	} {
@@ -103,7 +103,7 @@ func TestCommittedRowsSurviveCrashes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(t.Context()) //nolint:errcheck // read from
+		defer conn.Close(t.Context())
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}

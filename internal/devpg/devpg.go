@@ -131,7 +131,7 @@ func external(ctx context.Context, rung, address string, major int) (*Server, er
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read from
+	defer conn.Close(context.WithoutCancel(ctx))
 	s := &Server{
 		URL: address, Rung: rung, address: u, CACert: u.Query().Get("sslrootcert"),
 		Version: firstWord(conn.PgConn().ParameterStatus("server_version")),

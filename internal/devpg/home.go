@@ -108,6 +108,15 @@ func (h *home) file(name string, a account, content string) (string, error) {
 	return path, a.give(path)
 }
 
+// certificates makes the files of a server's TLS in h.
+func (h *home) certificates(a account) (Certificates, error) {
+	c, err := NewCertificates(h.path)
+	if err != nil {
+		return Certificates{}, err
+	}
+	return c, a.give(c.Key)
+}
+
 // note records the server, so that a sweep can stop it if it outlives its owner. The record lies where only the owner
 // can write, unlike the server's own postmaster.pid: root acts on it.
 func (h *home) note(pid int) error {
@@ -121,7 +130,7 @@ func (h *home) remove() error {
 		if err = os.RemoveAll(h.path); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond) // orphans of a killed postmaster may still write
+		<-time.After(20 * time.Millisecond) // orphans of a killed postmaster may still write
 	}
 	if h.owner != nil {
 		err = errors.Join(err, h.owner.Close())
@@ -185,7 +194,7 @@ func stopLeftover(path string) bool {
 		if startTime(pid) != started {
 			return true
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	return false
 }

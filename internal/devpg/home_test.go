@@ -1,6 +1,7 @@
 package devpg
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -41,11 +41,11 @@ func TestServerOfAKilledProcessGoesAndItsDirectoryIsSwept(t *testing.T) {
 func TestSweepStopsWhatOutlivedItsOwner(t *testing.T) {
 	t.Parallel()
 	dir := openDir(t)
-	orphan := exec.Command("sleep", "600")
+	orphan := exec.CommandContext(t.Context(), "sleep", "600")
 	if err := orphan.Start(); err != nil {
 		t.Fatal(err)
 	}
-	bystander := exec.Command("sleep", "600")
+	bystander := exec.CommandContext(t.Context(), "sleep", "600")
 	if err := bystander.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestStartTimeTellsTheDeadFromTheLiving(t *testing.T) {
 	if startTime(os.Getpid()) == "" {
 		t.Error("this process has no start time")
 	}
-	corpse := exec.Command("true")
+	corpse := exec.CommandContext(t.Context(), "true")
 	if err := corpse.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -123,10 +123,10 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 	// go test builds in a directory that only root can enter.
 	binary := filepath.Join(openDir(t), "devpg.test")
 	copyFile(t, os.Args[0], binary)
-	cmd := exec.Command(binary, "-test.v", "-test.run=^(TestClusterAnswers|TestServerOfAKilled)")
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run=^(TestClusterAnswers|TestServerOfAKilled)")
 	cmd.Env = append(os.Environ(), "HOME=/")
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}}
+	cmd.SysProcAttr = a.command(os.Getenv, binary).SysProcAttr
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v:\n%s", err, out)
 	}
@@ -135,11 +135,10 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 // deadHome returns a home whose owner let go of it without removing it.
 func deadHome(t *testing.T, dir string) *home {
 	t.Helper()
-	path, err := os.MkdirTemp(dir, homePrefix)
-	if err != nil {
+	h := &home{path: filepath.Join(dir, homePrefix+rand.Text())}
+	if err := os.Mkdir(h.path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h := &home{path: path}
 	if err := h.claim(account{}); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +151,7 @@ func deadHome(t *testing.T, dir string) *home {
 // startChild runs a process that starts a cluster in dir and stays.
 func startChild(t *testing.T, dir string) (*exec.Cmd, childReport) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	cmd.Stderr = t.Output()
 	if _, err := cmd.StdinPipe(); err != nil {
@@ -183,7 +182,7 @@ func copyFile(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // read from
+	defer in.Close()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		t.Fatal(err)

@@ -144,7 +144,7 @@ func (l *ladder) fetched(ctx context.Context) (binaries, bool) {
 		return binaries{}, false
 	}
 	l.Log("no Postgres found: running the embedded scripts/dev/ensure-postgres.sh (STEM_PG_FETCH=never forbids that)")
-	args := []string{"-c", dev.EnsurePostgres, rung}
+	args := []string{"-c", dev.EnsurePostgres, rung, "--print-bin"}
 	if l.Major != 0 {
 		args = append(args, "--major", strconv.Itoa(l.Major))
 	}

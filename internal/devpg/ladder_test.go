@@ -77,17 +77,17 @@ func TestPathWinsOverTheUsualPlacesAndLinksAreFollowed(t *testing.T) {
 	t.Parallel()
 	root := openDir(t)
 	fakeServer(t, filepath.Join(root, "usual", "18", "bin"), "18.1")
-	real := fakeServer(t, filepath.Join(root, "opt"), "16.2")
+	opt := fakeServer(t, filepath.Join(root, "opt"), "16.2")
 	linked := filepath.Join(root, "bin") // holds postgres and no initdb
 	if err := os.Mkdir(linked, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(real, "postgres"), filepath.Join(linked, "postgres")); err != nil {
+	if err := os.Symlink(filepath.Join(opt, "postgres"), filepath.Join(linked, "postgres")); err != nil {
 		t.Fatal(err)
 	}
 	l := fakeLadder(t, root, map[string]string{"PATH": linked})
-	if found, ok := l.installed(t.Context()); !ok || found.dir != real || found.major != 16 {
-		t.Errorf("got %+v (%v), want the one in %s", found, l.tried, real)
+	if found, ok := l.installed(t.Context()); !ok || found.dir != opt || found.major != 16 {
+		t.Errorf("got %+v (%v), want the one in %s", found, l.tried, opt)
 	}
 
 	fakeProgram(t, filepath.Join(linked, "pg_config"), "echo "+fakeServer(t, filepath.Join(root, "conf"), "17.3"))
@@ -103,7 +103,7 @@ func TestFetchedServerIsTheOneThatTheScriptPrints(t *testing.T) {
 	bin := fakeServer(t, filepath.Join(root, "fetched"), "17.9")
 	// A bash that is handed the script and only looks at what it was asked.
 	fakeProgram(t, filepath.Join(root, "bin", "bash"),
-		`[ "$1 $3 $4 $5" = "-c ensure-postgres.sh --major 17" ] && echo working >&2 && echo `+bin)
+		`[ "$1 $3 $4 $5 $6" = "-c ensure-postgres.sh --print-bin --major 17" ] && echo working >&2 && echo `+bin)
 	l := fakeLadder(t, root, map[string]string{"PATH": filepath.Join(root, "bin")})
 	l.Fetch, l.Major = true, 17
 	var said []string

@@ -43,6 +43,7 @@ func child(dir string) int {
 // openDir is t.TempDir for a server: short, and open to the server's user.
 func openDir(t *testing.T) string {
 	t.Helper()
+	//nolint:usetesting // TempDir is too long for a socket, and closed to other users
 	dir, err := os.MkdirTemp("/tmp", "devpg-test-")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // process is a child that is not to outlive this process.
@@ -53,6 +54,24 @@ func (p *process) pid() int { return p.cmd.Process.Pid }
 // signal sends sig to the child alone; a child that is gone already is no error.
 func (p *process) signal(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig)
+}
+
+// end sends the signal and waits until the child is gone; when ctx ends first it kills.
+func (p *process) end(ctx context.Context, sig syscall.Signal) {
+	p.signal(sig)
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// endSoon is end for a child that has nothing to finish.
+func (p *process) endSoon(sig syscall.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	p.end(ctx, sig)
 }
 
 // running says whether the child is still there.

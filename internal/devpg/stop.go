@@ -102,14 +102,7 @@ func (s *Server) crash(ctx context.Context, sig syscall.Signal) error {
 
 // end sends the signal and waits; when ctx ends first it kills. The caller holds mu.
 func (s *Server) end(ctx context.Context, sig syscall.Signal) {
-	if s.process == nil {
-		return
-	}
-	s.process.signal(sig)
-	select {
-	case <-s.process.done:
-	case <-ctx.Done():
-		s.process.signal(syscall.SIGKILL)
-		<-s.process.done
+	if s.process != nil {
+		s.process.end(ctx, sig)
 	}
 }

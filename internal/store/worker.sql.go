@@ -25,7 +25,7 @@ func (q *Queries) AdoptOrphans(ctx context.Context) (int32, error) {
 
 const claim = `-- name: Claim :many
 select
-    c.owned::boolean as owned, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
+    c.owned::boolean as owned, ($1::uuid)::uuid as claim_id, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
     c.slot::smallint as slot, c.attempt::integer as attempt, c.failures::smallint as failures, c.crashes::smallint as crashes,
     c.releases::smallint as releases, c.generation::smallint as generation, c.grace_since::timestamptz as grace_since,
     c.claimed_at::timestamptz as claimed_at, c.xid::text as xid, c.expired::boolean as expired,
@@ -39,14 +39,14 @@ select
     c.issued_at::timestamptz as issued_at, c.created_at::timestamptz as created_at,
     c.sig::bytea as sig, coalesce(c.sig_key_id, '')::text as sig_key_id, coalesce(c.sig_alg, '')::text as sig_alg
 from stem.claim(
-    $1::uuid, $2::bigint, $3::uuid, $4::bigint, $5::integer,
+    $2::uuid, $3::bigint, $1::uuid, $4::bigint, $5::integer,
     $6::text[], $7::integer[], $8::integer[], $9::integer[], $10::smallint[], $11::bigint[]) c
 `
 
 type ClaimParams struct {
+	Claim  uuid.UUID
 	Worker uuid.UUID
 	Epoch  int64
-	Claim  uuid.UUID
 	Seq    int64
 	Total  int32
 	Queues []string
@@ -59,6 +59,7 @@ type ClaimParams struct {
 
 type ClaimRow struct {
 	Owned          bool
+	ClaimID        uuid.UUID
 	Queue          string
 	Lane           int16
 	Pos            int64
@@ -99,9 +100,9 @@ type ClaimRow struct {
 
 func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error) {
 	rows, err := q.db.Query(ctx, claim,
+		arg.Claim,
 		arg.Worker,
 		arg.Epoch,
-		arg.Claim,
 		arg.Seq,
 		arg.Total,
 		arg.Queues,
@@ -120,6 +121,7 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 		var i ClaimRow
 		if err := rows.Scan(
 			&i.Owned,
+			&i.ClaimID,
 			&i.Queue,
 			&i.Lane,
 			&i.Pos,

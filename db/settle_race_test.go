@@ -1,0 +1,224 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// TestFinishBesideOpenComplete holds one job in an open stem.complete: the 999 other outcomes of its batch must not wait.
+// Mutant that it catches: FOR UPDATE without SKIP LOCKED.
+func TestFinishBesideOpenComplete(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		t.Run(map[bool]string{false: "as it is", true: "mutant: plain lock"}[mutant], func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			if mutant {
+				l.mutate(t, "finish", "for update skip locked", "for update")
+			}
+			w, id, jobs := l.held(t, 1000)
+			tx := l.begin(t)
+			if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[500])); err != nil {
+				t.Fatal(err)
+			}
+			call := start(func() ([]uuid.UUID, error) {
+				return store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
+			})
+			if blocked := l.isBlocked(t, pid(l.me), call.done); blocked != mutant {
+				t.Fatalf("blocked: %t", blocked)
+			}
+			if mutant {
+				rollback(t, tx)
+				<-call.done
+				return
+			}
+			if got := len(call.wait(t)); got != 999 {
+				t.Errorf("finished %d, want 999", got)
+			}
+			if got := claimStates(t, l.me, id, jobs[500], 1); got != "locked" {
+				t.Errorf("the held job is %s, want locked", got)
+			}
+			rollback(t, tx)
+			l.wantPlace(t, jobs[500], "running")
+			if got := claimStates(t, l.me, id, jobs[500], 1); got != "free" {
+				t.Errorf("after the rollback it is %s, want free", got)
+			}
+		})
+	}
+}
+
+func claimStates(t *testing.T, db store.DBTX, id, job uuid.UUID, attempt int32) string {
+	t.Helper()
+	rows, err := store.New(db).ClaimStates(t.Context(), []uuid.UUID{job}, []uuid.UUID{id}, []int16{0}, []int32{attempt})
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%v, %v", rows, err)
+	}
+	return rows[0].State
+}
+
+// TestCrossedSettles finishes two jobs in crossed order in two transactions. Mutants that it catches: FOR UPDATE without SKIP
+// LOCKED, in finish and in put_back (40P01 in one of the two).
+func TestCrossedSettles(t *testing.T) {
+	t.Parallel()
+	for _, function := range []string{"finish", "put_back"} {
+		for _, mutant := range []bool{false, true} {
+			t.Run(function+map[bool]string{false: " as it is", true: ", mutant: plain lock"}[mutant], func(t *testing.T) {
+				t.Parallel()
+				l := open(t)
+				if mutant {
+					l.mutate(t, function, "for update skip locked", "for update")
+				}
+				w, id, jobs := l.held(t, 2)
+				settle := func(db store.DBTX, job uuid.UUID) error {
+					if function == "finish" {
+						_, err := store.New(db).Finish(t.Context(), finishParams(w, id, []uuid.UUID{job}, "completed"))
+						return err
+					}
+					_, err := store.New(db).PutBack(t.Context(), putBackParams(w, id, verb{name: "fail", delay: 1}, job))
+					return err
+				}
+				a, b := l.begin(t), l.begin(t)
+				if err := errors.Join(settle(a, jobs[0]), settle(b, jobs[1])); err != nil {
+					t.Fatal(err)
+				}
+				first := start(func() (int, error) { return 0, settle(a, jobs[1]) })
+				if blocked := l.isBlocked(t, pid(a), first.done); blocked != mutant {
+					t.Fatalf("blocked: %t", blocked)
+				}
+				second := settle(b, jobs[0])
+				<-first.done
+				if deadlock := code(first.err) == "40P01" || code(second) == "40P01"; deadlock != mutant {
+					t.Errorf("deadlock: %t; %v, %v", deadlock, first.err, second)
+				}
+			})
+		}
+	}
+}
+
+// TestFlagBetweenSnapshotAndLock sets the cancel flag after the settling statement took its snapshot and before it locks the
+// row. The row is then locked in a version that the statement cannot delete: it must report the job as not moved. Mutants that
+// it catches: trusting what was locked (p) and not what was deleted (d), in finish and in put_back; the job is in two places.
+func TestFlagBetweenSnapshotAndLock(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ function, from, to, good, bad string }{
+		{
+			"finish", "with p as materialized (\n        select u.outcome, u.age_us, u.result, r.*\n        from unnest",
+			"with " + gate + ", p as materialized (\n        select u.outcome, u.age_us, u.result, r.*\n        from gate, unnest",
+			"where p.job_id in (select d.job_id from d) and p.queue", "where p.queue",
+		},
+		{
+			"put_back", "with p as materialized (\n            select u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from unnest",
+			"with " + gate + ", p as materialized (\n            select u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from gate, unnest",
+			"from p where p.job_id in (select d.job_id from d)", "from p",
+		},
+	} {
+		for _, mutant := range []bool{false, true} {
+			t.Run(c.function+map[bool]string{false: " as it is", true: ", mutant: p is the truth"}[mutant], func(t *testing.T) {
+				t.Parallel()
+				l := open(t)
+				l.mutate(t, c.function, c.from, c.to)
+				if mutant {
+					l.mutate(t, c.function, c.good, c.bad)
+				}
+				w, id, jobs := l.held(t, 1)
+				openGate := l.closeGate(t)
+				call := start(func() (int, error) {
+					if c.function == "finish" {
+						done, err := store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
+						return len(done), err
+					}
+					rows, err := store.New(l.me).PutBack(t.Context(), putBackParams(w, id, verb{name: "discard", reason: "x"}, jobs...))
+					return len(rows), err
+				})
+				l.awaitBlocked(t, pid(l.me))
+				run(t, l.owner, "update stem.running set cancel_at = now()")
+				openGate()
+				got := call.wait(t)
+				places := l.place(t, jobs[0])
+				if mutant {
+					if len(places) != 2 {
+						t.Errorf("the mutant left it in %v: this test sees nothing", places)
+					}
+					return
+				}
+				if got != 0 || !slices.Equal(places, []string{"running"}) {
+					t.Errorf("moved %d, the job is in %v; want it untouched", got, places)
+				}
+			})
+		}
+	}
+}
+
+// TestCompleteInTransaction: the completion commits or goes with the caller's rows, and a lost claim spoils the transaction.
+func TestCompleteInTransaction(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w, id, jobs := l.held(t, 2)
+
+	tx := l.begin(t)
+	if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
+		t.Fatal(err)
+	}
+	rollback(t, tx)
+	l.wantPlace(t, jobs[0], "running")
+
+	tx = l.begin(t)
+	if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, tx)
+	l.wantPlace(t, jobs[0], "completed")
+
+	tx = l.begin(t)
+	wantCode(t, store.New(tx).Complete(t.Context(), completeParams(w, uuid.New(), jobs[1])), "ST001")
+	if err := tx.Commit(t.Context()); !errors.Is(err, pgx.ErrTxCommitRollback) {
+		t.Errorf("COMMIT after ST001: got %v, want ErrTxCommitRollback", err)
+	}
+	l.wantPlace(t, jobs[1], "running")
+}
+
+// TestCompleteUnderStricterIsolation: a claim that was rescued after the caller's snapshot is 40001, never a second effect.
+func TestCompleteUnderStricterIsolation(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w, id, jobs := l.held(t, 1)
+	tx := begin(t, l.connect(t), pgx.RepeatableRead)
+	run(t, tx, "select 1")
+	putBack(t, l.me, w, id, verb{name: "release", age: -1}, jobs[0])
+	wantCode(t, store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])), "40001")
+}
+
+// TestRescueBesideOpenComplete: a completing transaction holds its row until it ends; rescue passes it by and comes again.
+func TestRescueBesideOpenComplete(t *testing.T) {
+	t.Parallel()
+	for _, commits := range []bool{false, true} {
+		l := open(t)
+		victim, id, jobs := l.held(t, 2)
+		rescuer := l.hire(t)
+		tx := l.begin(t)
+		if err := store.New(tx).Complete(context.WithoutCancel(t.Context()), completeParams(victim, id, jobs[0])); err != nil {
+			t.Fatal(err)
+		}
+		declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
+		if r := rescue(t, l.me, rescuer, victim); r.Moved != 1 || r.Remaining != 1 {
+			t.Fatalf("got %+v, want one moved and one left", r)
+		}
+		moved := int32(0)
+		if commits {
+			commit(t, tx)
+		} else {
+			rollback(t, tx)
+			moved = 1
+		}
+		if r := rescue(t, l.me, rescuer, victim); r.Moved != moved || r.Remaining != 0 {
+			t.Errorf("commits %t: got %+v", commits, r)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package db_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// TestPutBack walks every verb through the table of contract.md, section 5: where the job goes, what is charged, what is kept
+// of the attempt.
+func TestPutBack(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w := l.hire(t)
+	const second = 1_000_000
+	for _, c := range []struct {
+		name     string
+		before   string // set on the running row
+		verb     verb
+		target   string
+		counters [5]int // attempt, failures, crashes, releases, generation; all zero: not asked
+		attempt  string // outcome of the attempt's row, "" for none
+		reason   string // of the dead row
+	}{
+		{"fail", "", verb{name: "fail", delay: second, age: 5, text: "boom"}, "scheduled", [5]int{1, 1, 0, 0, 1}, "failed", ""},
+		{"fail resets crashes", "crashes = 2, lane = 105", verb{name: "fail", delay: second, age: 5}, "scheduled", [5]int{1, 1, 0, 0, 1}, "failed", ""},
+		{"exhausted", "failures = 19", verb{name: "fail", delay: second, age: 5, text: "boom"}, "dead", [5]int{1, 20, 0, 0, 1}, "failed", "exhausted"},
+		{"discard", "", verb{name: "discard", age: 5, text: "no"}, "dead", [5]int{1, 1, 0, 0, 1}, "discarded", "discard"},
+		{"reject", "", verb{name: "reject", age: -1, reason: "undecodable", text: "depth 201"}, "dead", [5]int{1, 0, 0, 0, 1}, "rejected", "undecodable"},
+		{"release before it began", "", verb{name: "release", age: -1}, "ready", [5]int{1, 0, 0, 1, 1}, "", ""},
+		{"release of a handler", "", verb{name: "release", age: 5}, "ready", [5]int{1, 0, 0, 1, 1}, "released", ""},
+		{"snooze", "", verb{name: "release", delay: second, age: 5}, "scheduled", [5]int{1, 0, 0, 1, 1}, "released", ""},
+		{"release of a suspect", "crashes = 1, lane = 105", verb{name: "release", age: -1}, "ready", [5]int{1, 0, 1, 1, 1}, "", ""},
+		{"release 1000", "releases = 999", verb{name: "release", age: -1}, "ready", [5]int{1, 0, 0, 1000, 1}, "", ""},
+		{"release 1001", "releases = 1000", verb{name: "release", age: -1}, "dead", [5]int{1, 0, 0, 1001, 1}, "", "release_limit"},
+		{"first wait", "", verb{name: "wait", delay: second, grace: second, age: -1, reason: "unknown_task"}, "scheduled", [5]int{1, 0, 0, 1, 1}, "waiting", ""},
+		{"wait within grace", "grace_since = clock_timestamp()", verb{name: "wait", delay: second, grace: 600 * second, age: -1, reason: "unknown_task"}, "scheduled", [5]int{1, 0, 0, 1, 1}, "waiting", ""},
+		{"wait over grace", "grace_since = clock_timestamp() - interval '11 minutes'", verb{name: "wait", delay: second, grace: 600 * second, age: -1, reason: "unknown_task"}, "dead", [5]int{1, 0, 0, 1, 1}, "waiting", "unknown_task"},
+		{"cancelled wins over fail", "cancel_at = now()", verb{name: "fail", delay: second, age: 5}, "cancelled", [5]int{}, "cancelled", ""},
+		{"cancelled wins over release", "cancel_at = now()", verb{name: "release", age: 5}, "cancelled", [5]int{}, "cancelled", ""},
+		{"cancelled wins over wait", "cancel_at = now()", verb{name: "wait", grace: second, age: -1}, "cancelled", [5]int{}, "cancelled", ""},
+		{"discard wins over cancelled", "cancel_at = now()", verb{name: "discard", age: 5}, "dead", [5]int{1, 1, 0, 0, 1}, "discarded", "discard"},
+	} {
+		enqueue(t, l.me, 1, "")
+		rows, id := claimAs(t, l.me, claimParams(w, 1))
+		job := rows[0].JobID
+		if c.before != "" {
+			run(t, l.owner, "update stem.running set "+c.before+" where job_id = $1", job)
+		}
+		if got := putBack(t, l.me, w, id, c.verb, job); !slices.Equal(got, []string{c.target}) {
+			t.Errorf("%s: got target %v, want %s", c.name, got, c.target)
+		}
+		l.wantPlace(t, job, c.target)
+		if c.counters != ([5]int{}) {
+			if got := l.counters(t, job); got != c.counters {
+				t.Errorf("%s: got counters %v, want %v", c.name, got, c.counters)
+			}
+		}
+		var want []string
+		if c.attempt != "" {
+			want = []string{c.attempt}
+		}
+		if got := column[string](t, l.owner, "select outcome from stem.attempts where job_id = $1", job); !slices.Equal(got, want) {
+			t.Errorf("%s: got attempts %v, want %v", c.name, got, want)
+		}
+		if c.target == "dead" {
+			if got := one[string](t, l.owner, "select reason from stem.dead where id = $1", job); got != c.reason {
+				t.Errorf("%s: got reason %s, want %s", c.name, got, c.reason)
+			}
+		}
+		run(t, l.owner, "delete from stem.ready") // the next case claims its own job
+	}
+}
+
+// TestWrongClaim presents a claim id that is not the job's: nothing changes.
+func TestWrongClaim(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w, id, jobs := l.held(t, 1)
+	if got := finish(t, l.me, w, uuid.New(), jobs[0]); len(got) != 0 {
+		t.Errorf("finish moved %v", got)
+	}
+	if got := putBack(t, l.me, w, uuid.New(), verb{name: "discard"}, jobs[0]); len(got) != 0 {
+		t.Errorf("put_back moved %v", got)
+	}
+	l.wantPlace(t, jobs[0], "running")
+	if got := claimStates(t, l.me, uuid.New(), jobs[0], 1); got != "gone" {
+		t.Errorf("got %s, want gone", got)
+	}
+	// The answer to a finish was lost: the repeat moves nothing, and the state says that this very attempt finished.
+	finish(t, l.me, w, id, jobs[0])
+	if got := finish(t, l.me, w, id, jobs[0]); len(got) != 0 {
+		t.Errorf("the repeat moved %v", got)
+	}
+	if got := claimStates(t, l.me, id, jobs[0], 1); got != "finished" {
+		t.Errorf("got %s, want finished", got)
+	}
+	if got := claimStates(t, l.me, id, jobs[0], 2); got != "gone" {
+		t.Errorf("another attempt: got %s, want gone", got)
+	}
+}
+
+// TestKeepsNothing: a queue that keeps no finished rows keeps none of finish and of complete.
+func TestKeepsNothing(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	run(t, l.owner, "insert into stem.queues (name, keep_finished) values ('default', false)")
+	w, id, jobs := l.held(t, 2)
+	finish(t, l.me, w, id, jobs[0])
+	run(t, l.me, "select stem.complete($1, $2, $3, 1, null)", jobs[1], id, w.id)
+	if n := one[int](t, l.owner, "select count(*) from stem.finished"); n != 0 {
+		t.Errorf("%d finished rows, want none", n)
+	}
+}
+
+// TestDeadHistory: a dead row is a full copy of the envelope with every attempt, and a ticket without an envelope is buried too.
+func TestDeadHistory(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w := l.hire(t)
+	job := enqueue(t, l.me, 1, `args => '{"a": 1}', max_attempts => 2, headers => '{"tenant": "t1"}', priority => 7`)[0]
+	for i, text := range []string{"first", "second"} {
+		rows, id := claimAs(t, l.me, claimParams(w, 1))
+		if len(rows) != 1 || rows[0].Attempt != int32(i+1) {
+			t.Fatalf("got %+v", rows)
+		}
+		putBack(t, l.me, w, id, verb{name: "fail", delay: 1, age: 5, text: text}, job)
+		run(t, l.me, "select stem.due(10)")
+	}
+	got := one[string](t, l.owner, `select concat_ws('|', task, queue, convert_from(payload, 'UTF8'), headers->>'tenant', priority, reason, error,
+		history->0->>'error', history->1->>'error', history->1->>'attempt', jsonb_array_length(history)) from stem.dead where id = $1`, job)
+	if want := `t|default|{"a": 1}|t1|7|exhausted|second|first|second|2|2`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+
+	run(t, l.owner, `insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts)
+		values ('default', 5, nextval('stem.ticket_pos'), $1, 3, 20)`, newID(t))
+	rows, id := claimAs(t, l.me, claimParams(w, 1))
+	if !rows[0].Owned || rows[0].Task != "" {
+		t.Fatalf("got %+v, want it owned and without a task", rows[0])
+	}
+	putBack(t, l.me, w, id, verb{name: "reject", reason: "envelope_missing", age: -1}, rows[0].JobID)
+	if got := one[string](t, l.owner, "select reason || ' ' || task from stem.dead where id = $1", rows[0].JobID); got != "envelope_missing envelope_missing" {
+		t.Errorf("got %s", got)
+	}
+}

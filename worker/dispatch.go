@@ -1,0 +1,375 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/internal/store"
+	"github.com/stemqueue/stem/queue"
+)
+
+// dispatcher decides what to claim, and starts what was claimed. A slot is free only when the outcome of its last job is
+// stored, and the jobs of a queue begin in the order in which they were claimed: rescue rests on both, since it charges only
+// the first S claims of a queue with S slots.
+type dispatcher struct {
+	mu      sync.Mutex
+	lines   []*line
+	pending int  // claimed and not settled yet
+	closed  bool // draining or lost: nothing begins any more
+	alone   bool // a suspect runs: nothing else may begin or be claimed
+	handles sync.WaitGroup
+	totals  totals
+
+	activeMu sync.Mutex
+	active   map[uuid.UUID]*held // whose handlers run
+
+	kicked chan struct{}
+	beat   chan struct{}
+	dueNow chan struct{}
+
+	// Only the dispatch loop touches these.
+	seq       int64
+	marks     marks
+	idle      bool // the idle flag is up
+	quiet     int  // how often in a row nothing was found
+	duty      bool // this worker runs the suspects of a queue: it claims nothing else
+	suspectAt time.Time
+	suspects  int // how many looks in a row found one waiting
+
+	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
+	stopHandlers context.CancelCauseFunc
+	end          context.CancelCauseFunc
+}
+
+// line is one queue as this worker sees it.
+type line struct {
+	name   string
+	slots  int
+	free   int
+	buffer []*held       // claimed, not begun, in claim order
+	mean   time.Duration // of how long its jobs take, smoothed
+}
+
+// held is one claim of this worker.
+type held struct {
+	line   *line
+	run    *queue.Run
+	row    store.ClaimRow
+	ctx    context.Context //nolint:containedctx // the handler's, so that others can look at its end
+	cancel context.CancelCauseFunc
+	begun  bool
+	once   sync.Once // settles at most once
+}
+
+type totals struct {
+	claimed, completed, failed, lost int64
+}
+
+func (d *dispatcher) init(c Config) {
+	d.active = map[uuid.UUID]*held{}
+	d.kicked, d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
+		d.lines = append(d.lines, &line{name: name, slots: c.Queues[name], free: c.Queues[name]})
+	}
+	d.marks.init(slices.Sorted(maps.Keys(c.Queues)))
+}
+
+// kick makes the dispatch loop look again, soon.
+func (d *dispatcher) kick() {
+	select {
+	case d.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch claims until stop is closed and then drains, or until the session is lost.
+func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			return s.drain(life)
+		case <-life.Done():
+			return s.abandon(life)
+		case <-s.kicked:
+		case <-timer.C:
+		}
+		if s.isFenced() {
+			timer.Reset(s.config.PollInterval)
+			continue
+		}
+		s.begin()
+		timer.Reset(s.round(life))
+	}
+}
+
+// round claims once, if there is room, and returns when to look again.
+func (s *session) round(life context.Context) time.Duration {
+	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1) //nolint:gosec // jitter
+	if s.duty || s.isAlone() {
+		return s.onDuty(life, poll)
+	}
+	wants, total := s.wants()
+	if total == 0 {
+		s.setIdle(life, false) // a busy worker wants no notifications: each one serialises commits
+		s.watchSuspects(life)
+		return poll
+	}
+	rows, err := s.claim(life, wants, total, false)
+	if err != nil {
+		return s.config.PollInterval
+	}
+	if len(rows) > 0 {
+		s.quiet = 0
+		if len(rows) >= total {
+			s.setIdle(life, false)
+			s.watchSuspects(life)
+			return 0
+		}
+		return s.lookAgain(life, poll)
+	}
+	if s.isEmpty() && s.claimSuspect(life) {
+		return poll
+	}
+	return s.lookAgain(life, poll)
+}
+
+// lookAgain returns the pause after a look that found less than there is room for. The idle flag is raised and committed, then
+// comes one more look, and only then sleep: a job that was committed in between found no flag. The growing pauses cover what
+// is left, the time between the gate's look at a commit and that commit becoming visible.
+func (s *session) lookAgain(life context.Context, poll time.Duration) time.Duration {
+	if !s.idle {
+		s.setIdle(life, true)
+		return 0
+	}
+	pauses := [...]time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
+	if s.quiet < len(pauses) {
+		s.quiet++
+		return min(pauses[s.quiet-1], poll)
+	}
+	s.watchSuspects(life)
+	return poll
+}
+
+// setIdle raises or lowers this worker's flag for all its queues.
+func (s *session) setIdle(life context.Context, idle bool) {
+	if s.idle == idle {
+		return
+	}
+	queues := []string{}
+	if idle {
+		queues = slices.Sorted(maps.Keys(s.config.Queues))
+	}
+	ctx, cancel := context.WithTimeout(life, s.config.Heartbeat)
+	defer cancel()
+	if err := s.db.SetIdle(ctx, s.id, s.epoch, queues); err != nil {
+		s.log.WarnContext(life, "idle flag", "worker", s.id, "error", err)
+		return
+	}
+	s.idle = idle
+}
+
+// wants says how many more jobs each line can take: its free slots, and a prefetch worth 20 ms of its work.
+func (s *session) wants() ([]int32, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wants, total := make([]int32, len(s.lines)), 0
+	for i, l := range s.lines {
+		prefetch := 0
+		if l.mean > 0 {
+			prefetch = min(l.slots*int(20*time.Millisecond/max(l.mean, 10*time.Microsecond)), 4*l.slots, 1000)
+		}
+		want := max(l.free+prefetch-len(l.buffer), 0)
+		wants[i], total = int32(want), total+want //nolint:gosec // at most 11 000
+	}
+	return wants, total
+}
+
+func (s *session) isAlone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.alone
+}
+
+// isEmpty tells whether this worker holds nothing at all.
+func (s *session) isEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending == 0
+}
+
+// take puts what was claimed into the buffers, in claim order, and begins what can begin.
+func (s *session) take(rows []store.ClaimRow, suspect bool) {
+	s.mu.Lock()
+	for _, row := range rows {
+		l := s.lines[slices.IndexFunc(s.lines, func(l *line) bool { return l.name == row.Queue })]
+		l.buffer = append(l.buffer, &held{line: l, row: row})
+		s.pending++
+		s.totals.claimed++
+		s.alone = s.alone || suspect
+	}
+	s.mu.Unlock()
+	s.begin()
+}
+
+// begin starts buffered jobs in free slots.
+func (s *session) begin() {
+	if s.isFenced() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		s.beginLine(l)
+	}
+}
+
+// beginLine starts the oldest claims of one line while it has free slots. The caller holds mu.
+func (s *session) beginLine(l *line) {
+	for !s.closed && l.free > 0 && len(l.buffer) > 0 {
+		h := l.buffer[0]
+		l.buffer[0] = nil
+		l.buffer = l.buffer[1:]
+		l.free--
+		h.begun = true
+		s.handles.Go(func() { s.execute(h) })
+	}
+}
+
+// release frees the slots of settled jobs, and gives them to the next in line.
+func (s *session) release(settled []*held) {
+	fenced := s.isFenced()
+	s.mu.Lock()
+	for _, h := range settled {
+		s.pending--
+		if h.begun {
+			h.line.free++
+			if h.run != nil && !h.run.Claim.Started.IsZero() {
+				took := time.Since(h.run.Claim.Started)
+				h.line.mean += (took - h.line.mean) / 8
+			}
+		}
+		if !fenced {
+			s.beginLine(h.line)
+		}
+	}
+	if s.pending == 0 {
+		s.alone = false
+	}
+	s.mu.Unlock()
+	s.kick()
+}
+
+// stats is what a heartbeat carries for `stem worker stats`.
+func (s *session) stats() map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	buffered := 0
+	for _, l := range s.lines {
+		buffered += len(l.buffer)
+	}
+	return map[string]any{
+		"held": s.pending, "buffered": buffered, "claimed": s.totals.claimed, "completed": s.totals.completed,
+		"failed": s.totals.failed, "lost": s.totals.lost,
+	}
+}
+
+// drain ends the session cleanly: see Worker.Run.
+func (s *session) drain(life context.Context) error {
+	s.log.InfoContext(life, "draining", "worker", s.id, "grace", s.config.ShutdownGrace)
+	s.setIdle(life, false)
+	s.releaseBuffers()
+	deadline := time.NewTimer(s.config.ShutdownGrace)
+	defer deadline.Stop()
+	if !s.waitEmpty(life, deadline.C) {
+		s.stopHandlers(ErrShutdown)
+		if !s.waitEmpty(life, time.After(1500*time.Millisecond)) {
+			s.releaseStubborn(life)
+			s.waitEmpty(life, time.After(500*time.Millisecond))
+		}
+	}
+	if life.Err() != nil {
+		return s.abandon(life)
+	}
+	ctx, cancel := context.WithTimeout(life, 2*time.Second)
+	defer cancel()
+	if _, err := s.db.Deregister(ctx, s.id, s.epoch); err != nil {
+		s.log.WarnContext(life, "deregister", "worker", s.id, "error", err)
+	}
+	s.activeMu.Lock()
+	left := len(s.active)
+	s.activeMu.Unlock()
+	if left > 0 {
+		return fmt.Errorf("worker: %d handlers did not end within the shutdown grace; their jobs went back to the line", left)
+	}
+	s.log.InfoContext(life, "worker stopped", "worker", s.id)
+	return nil
+}
+
+// releaseBuffers puts back what was claimed and not begun.
+func (s *session) releaseBuffers() {
+	s.mu.Lock()
+	s.closed = true
+	var unbegun []*held
+	for _, l := range s.lines {
+		unbegun = append(unbegun, l.buffer...)
+		l.buffer = nil
+	}
+	s.mu.Unlock()
+	for _, h := range unbegun {
+		s.settle(h, outcome{verb: verbRelease})
+	}
+}
+
+// releaseStubborn puts back jobs whose handlers would not end.
+func (s *session) releaseStubborn(life context.Context) {
+	s.activeMu.Lock()
+	stubborn := slices.Collect(maps.Values(s.active))
+	s.activeMu.Unlock()
+	for _, h := range stubborn {
+		s.log.ErrorContext(life, "handler still running after the shutdown grace; its job goes back to the line",
+			"job_id", h.run.ID, "task", h.run.Task, "queue", h.run.Queue)
+		s.settle(h, outcome{verb: verbRelease, err: ErrShutdown.Error()})
+	}
+}
+
+// waitEmpty waits until everything is settled; false when the limit or the session's end came first.
+func (s *session) waitEmpty(life context.Context, limit <-chan time.Time) bool {
+	for {
+		if s.isEmpty() {
+			return true
+		}
+		select {
+		case <-s.kicked:
+		case <-limit:
+			return false
+		case <-life.Done():
+			return false
+		}
+	}
+}
+
+// abandon ends a lost session: its handlers were cancelled, and nothing they write will count. It waits for them, since they
+// hold the user's resources, but not for ever.
+func (s *session) abandon(life context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stopHandlers(ErrLeaseLost)
+	ended := make(chan struct{})
+	go func() { s.handles.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(max(s.config.ShutdownGrace, s.config.Lease)):
+		s.log.ErrorContext(life, "handlers still running after their lease was lost", "worker", s.id)
+	}
+	return context.Cause(life)
+}

@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/stemqueue/stem/internal/backoff"
+	"github.com/stemqueue/stem/internal/claim"
+	"github.com/stemqueue/stem/internal/store"
+	"github.com/stemqueue/stem/queue"
+)
+
+// How long a job may be put back because this fleet does not know how to run it (contract.md, section 5).
+const (
+	unknownTaskGrace  = 10 * time.Minute
+	newerVersionGrace = time.Hour
+)
+
+// execute runs one claimed job in its slot: check the row, verify, decode, run, and say what came of it.
+func (s *session) execute(h *held) {
+	handler, early := s.prepare(h)
+	if early != nil {
+		s.settle(h, *early)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(s.handling)
+	defer cancel(nil)
+	h.ctx, h.cancel = ctx, cancel
+	s.activeMu.Lock()
+	s.active[h.run.ID] = h
+	s.activeMu.Unlock()
+	defer func() {
+		s.activeMu.Lock()
+		delete(s.active, h.run.ID)
+		s.activeMu.Unlock()
+	}()
+	h.run.Claim.Started = time.Now()
+	defer s.limit(h, h.run.SoftLimit, func() { cancel(ErrSoftLimit) })()
+	defer s.limit(h, h.run.HardLimit, func() {
+		cancel(ErrHardLimit)
+		// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends (release is by the
+		// settler, so a handler that ignores its context is reported and counted as held by its goroutine).
+		s.settle(h, s.failure(h.run, ErrHardLimit))
+	})()
+	s.settle(h, s.judge(h, call(ctx, handler, h.run)))
+}
+
+// limit runs end after d, unless the returned function is called first.
+func (s *session) limit(_ *held, d time.Duration, end func()) func() {
+	if d <= 0 {
+		return func() {}
+	}
+	timer := time.AfterFunc(d, end)
+	return func() { timer.Stop() }
+}
+
+// prepare checks everything that is decided before user code runs. early is the outcome when the job is not to be run.
+func (s *session) prepare(h *held) (handler Handler, early *outcome) {
+	row := &h.row
+	h.run = newRun(row, s)
+	reject := func(reason, format string, args ...any) (Handler, *outcome) {
+		return nil, &outcome{verb: verbReject, reason: reason, err: fmt.Sprintf(format, args...)}
+	}
+	run := h.run
+	switch {
+	case row.Task == "":
+		return reject("envelope_missing", "the ticket of job %s has no envelope", row.JobID)
+	case row.EnvelopeQueue != row.Queue:
+		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", row.Queue, row.EnvelopeQueue)
+	case !run.RunAt.IsZero() && run.ClaimedAt.Before(run.RunAt):
+		return reject("malformed_row", "claimed at %s, before its run_at %s", run.ClaimedAt.Format(time.RFC3339), run.RunAt.Format(time.RFC3339))
+	}
+	headers, err := decodeHeaders(row.Headers)
+	if err != nil {
+		return reject("malformed_row", "headers: %v", err)
+	}
+	run.Headers = headers
+	if s.config.Verifier != nil {
+		if err := s.config.Verifier.VerifyJob(&run.Envelope); err != nil {
+			return reject("signature_invalid", "%v", err)
+		}
+	}
+	if row.Expired {
+		return nil, &outcome{verb: verbExpired}
+	}
+	handler, known := s.handlers[run.Task]
+	if !known {
+		return nil, s.waitFor(run, unknownTaskGrace, "unknown_task", fmt.Sprintf("no handler for task %q in this worker", run.Task))
+	}
+	if knows := s.registry.entries[run.Task].defaults.PayloadVersion; knows > 0 && run.PayloadVersion > knows {
+		return nil, s.waitFor(run, newerVersionGrace, "newer_payload_version",
+			fmt.Sprintf("payload version %d is newer than %d, which this worker knows", run.PayloadVersion, knows))
+	}
+	return handler, nil
+}
+
+// waitFor puts a job back for a worker that can run it, until the grace is over.
+func (s *session) waitFor(run *queue.Run, grace time.Duration, reason, text string) *outcome {
+	pause := backoff.Policy{First: time.Second, Most: 30 * time.Second}.Pause(min(run.Releases+1, 10)) + 100*time.Millisecond
+	return &outcome{verb: verbWait, delay: pause, grace: grace, reason: reason, err: text}
+}
+
+func newRun(row *store.ClaimRow, s *session) *queue.Run {
+	return &queue.Run{
+		Envelope: queue.Envelope{
+			ID: row.JobID, Task: row.Task, Queue: row.EnvelopeQueue, Payload: row.Payload, Codec: row.Codec,
+			Priority: int(row.Priority), MaxAttempts: int(row.MaxAttempts), RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs),
+			NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
+			HardLimit: micros(row.HardLimitUs), SoftLimit: micros(row.SoftLimitUs),
+			UniqueKey: row.UniqueKey, Origin: row.Origin, PayloadVersion: int(row.PayloadVersion), Group: row.GroupName,
+			IssuedAt:  utc(row.IssuedAt.Time),
+			Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID, Algorithm: row.SigAlg},
+		},
+		Attempt: int(row.Attempt), Failures: int(row.Failures), Crashes: int(row.Crashes), Releases: int(row.Releases),
+		Generation: int(row.Generation), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
+		Claim: &claim.Claim{ID: row.ClaimID, Job: row.JobID, Worker: s.id, Slot: row.Slot, Attempt: int(row.Attempt)},
+	}
+}
+
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
+func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
+
+func decodeHeaders(b []byte) (map[string]string, error) {
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // no headers is a nil map
+	}
+	var headers map[string]string
+	return headers, json.Unmarshal(b, &headers)
+}
+
+// call runs the handler on a goroutine of its own, so that runtime.Goexit ends that one and not the slot.
+func call(ctx context.Context, handler Handler, run *queue.Run) (err error) {
+	done := make(chan error, 1)
+	go func() {
+		returned := false
+		var err error
+		defer func() {
+			if !returned {
+				if p := recover(); p != nil {
+					err = &PanicError{Value: p, Stack: trim(debug.Stack())}
+				} else {
+					err = errors.New("handler called runtime.Goexit")
+				}
+			}
+			done <- err
+		}()
+		err = handler(ctx, run)
+		returned = true
+	}()
+	return <-done
+}
+
+// trim cuts the frames of recovery itself, and what no error text needs.
+func trim(stack []byte) string {
+	text := string(stack)
+	if _, after, found := strings.Cut(text, "panic("); found {
+		if _, frames, found := strings.Cut(after, "\n\t"); found {
+			if _, rest, found := strings.Cut(frames, "\n"); found {
+				text = rest
+			}
+		}
+	}
+	return text[:min(len(text), 3<<10)]
+}
+
+// judge turns what the handler returned, and why its context ended, into an outcome.
+func (s *session) judge(h *held, err error) outcome {
+	run, cause := h.run, context.Cause(h.ctx)
+	if err == nil {
+		if run.Claim.IsCompleting() {
+			return outcome{verb: verbCheck}
+		}
+		if errors.Is(cause, ErrHardLimit) {
+			return s.failure(run, ErrHardLimit)
+		}
+		return outcome{verb: verbComplete, result: run.Claim.Result()}
+	}
+	if undecodable, ok := errors.AsType[*undecodableError](err); ok {
+		return outcome{verb: verbReject, reason: "undecodable", err: "undecodable: " + undecodable.Error()}
+	}
+	if discard, ok := errors.AsType[*discardError](err); ok {
+		return outcome{verb: verbDiscard, reason: "discarded", err: discard.Error()}
+	}
+	if snooze, ok := errors.AsType[*snoozeError](err); ok {
+		return outcome{verb: verbRelease, delay: snooze.delay}
+	}
+	switch {
+	case errors.Is(cause, ErrCancelled):
+		return outcome{verb: verbCancelled, err: err.Error()}
+	case errors.Is(cause, ErrShutdown), errors.Is(cause, ErrLeaseLost):
+		// Interrupted is not failed. After a lost lease the guard of the claim lets this through only if nobody took the job.
+		return outcome{verb: verbRelease, err: err.Error()}
+	case errors.Is(cause, ErrHardLimit):
+		return s.failure(run, fmt.Errorf("%w: %w", ErrHardLimit, err))
+	}
+	return s.failure(run, err)
+}
+
+// failure is a charged failure with the pause that the error, the job or the default asks for.
+func (s *session) failure(run *queue.Run, err error) outcome {
+	o := outcome{verb: verbFail, err: err.Error()}
+	if retry, ok := errors.AsType[*retryError](err); ok {
+		o.delay = retry.delay
+		return o
+	}
+	if text, own := run.Headers[queue.BackoffHeader]; own {
+		if policy, err := backoff.Parse(text); err == nil {
+			o.delay = policy.Pause(run.Failures + 1)
+			return o
+		}
+	}
+	o.delay = backoff.Default(run.Failures + 1)
+	return o
+}

@@ -1,0 +1,183 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/internal/boottime"
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// lease is what a session knows about its own lease, by a clock that goes on while the process is stopped or the machine
+// sleeps (CLOCK_BOOTTIME).
+type lease struct {
+	leaseMu  sync.Mutex
+	renewing time.Duration // when the attempt that succeeded last began: the lease cannot end before that + lease
+	steady   time.Duration // since when it has been renewed without a gap
+	fenced   bool          // the deadline passed without a renewal: no handler may run
+}
+
+func (l *lease) clock() time.Duration { return boottime.Now() }
+
+// renewed notes a successful renewal whose attempt began at that time.
+func (s *session) renewed(began time.Duration) {
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	if s.steady == 0 || s.fenced || began-s.renewing > s.config.Lease {
+		s.steady = began
+	}
+	s.renewing, s.fenced = began, false
+}
+
+// deadline is when handlers must be stopped unless the lease is renewed before.
+func (s *session) deadline() time.Duration {
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	return s.renewing + s.config.Lease - s.config.margin()
+}
+
+// steadyFor is how long the lease has been renewed without a gap.
+func (s *session) steadyFor() time.Duration {
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	if s.fenced || s.steady == 0 {
+		return 0
+	}
+	return s.clock() - s.steady
+}
+
+// isFenced tells whether this worker must not start anything, looking at the clock first: the process may have been stopped.
+func (s *session) isFenced() bool {
+	if s.clock() < s.deadline() {
+		s.leaseMu.Lock()
+		defer s.leaseMu.Unlock()
+		return s.fenced
+	}
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	s.fenced = true
+	return true
+}
+
+// fenceLoop stops every handler when the lease could not be renewed in time, although the database may be out of reach.
+func (s *session) fenceLoop(life context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	said := false
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-timer.C:
+		}
+		if !s.isFenced() {
+			said = false
+			timer.Reset(max(s.deadline()-s.clock(), 5*time.Millisecond))
+			continue
+		}
+		if stopped := s.cancelRunning(nil, ErrLeaseLost); stopped > 0 || !said {
+			s.log.WarnContext(life, "lease not renewed in time; handlers cancelled", "worker", s.id, "lease", s.config.Lease, "handlers", stopped)
+			said = true
+		}
+		timer.Reset(s.config.Heartbeat / 4)
+	}
+}
+
+// renewLoop sends the heartbeat.
+func (s *session) renewLoop(life context.Context) {
+	timer := time.NewTimer(s.config.Heartbeat)
+	defer timer.Stop()
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-s.beat:
+		case <-timer.C:
+		}
+		pause := s.config.Heartbeat
+		if !s.renew(life) {
+			pause = s.config.Heartbeat / 4 // sooner, while it can still be saved
+		}
+		timer.Reset(pause)
+	}
+}
+
+// renew sends one heartbeat and acts upon the answer. False when there was none.
+func (s *session) renew(life context.Context) bool {
+	jobs, claims := s.running()
+	stats, err := json.Marshal(s.stats())
+	if err != nil {
+		s.log.ErrorContext(life, "stats", "error", err)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(life, s.config.Heartbeat)
+	defer cancel()
+	s.epochMu.Lock()
+	began := s.clock()
+	row, err := s.db.Heartbeat(ctx, store.HeartbeatParams{Worker: s.id, Epoch: s.epoch, Stats: stats, Jobs: jobs, Claims: claims})
+	s.epochMu.Unlock()
+	switch {
+	case life.Err() != nil:
+		return true
+	case err != nil:
+		s.log.WarnContext(life, "heartbeat failed", "worker", s.id, "error", err)
+		return false
+	case !row.Alive:
+		s.log.ErrorContext(life, "lease lost: other workers have taken what this one held", "worker", s.id)
+		s.lose()
+		return true
+	}
+	s.renewed(began)
+	if len(row.Cancelled) > 0 {
+		s.cancelRunning(row.Cancelled, ErrCancelled)
+	}
+	if len(row.Lost) > 0 {
+		if n := s.cancelRunning(row.Lost, ErrLeaseLost); n > 0 {
+			s.log.WarnContext(life, "lost claims", "worker", s.id, "jobs", n)
+		}
+	}
+	s.kick()
+	return true
+}
+
+// lose stops everything: the handlers, and the session.
+func (s *session) lose() {
+	s.stopHandlers(ErrLeaseLost)
+	s.end(errLost)
+}
+
+// running lists the jobs whose handlers run and have not completed on their own: for those a missing row means a lost claim.
+func (s *session) running() (jobs, claims []uuid.UUID) {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
+	jobs, claims = []uuid.UUID{}, []uuid.UUID{}
+	for _, t := range s.active {
+		if !t.run.Claim.IsCompleting() {
+			jobs, claims = append(jobs, t.run.ID), append(claims, t.run.Claim.ID)
+		}
+	}
+	return jobs, claims
+}
+
+// cancelRunning cancels the handlers of these jobs, nil meaning all, and returns how many it cancelled now.
+func (s *session) cancelRunning(jobs []uuid.UUID, cause error) int {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
+	if jobs == nil {
+		for id := range s.active {
+			jobs = append(jobs, id)
+		}
+	}
+	n := 0
+	for _, id := range jobs {
+		if t := s.active[id]; t != nil && t.ctx.Err() == nil {
+			t.cancel(cause)
+			n++
+		}
+	}
+	return n
+}

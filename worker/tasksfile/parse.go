@@ -1,0 +1,260 @@
+package tasksfile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxDepth is far above what a tasks file needs. The parser recurses, and a megabyte of brackets would end the process.
+const maxDepth = 20
+
+// reading is one file on its way through the checks.
+type reading struct {
+	name     string
+	dir      string
+	problems []Problem
+}
+
+func (r *reading) add(t *token.Token, format string, args ...any) {
+	p := Problem{Where: r.name, Text: fmt.Sprintf(format, args...)}
+	if t != nil && t.Position != nil {
+		p.Line, p.col = t.Position.Line, t.Position.Column
+		p.Where = fmt.Sprintf("%s:%d:%d", r.name, p.Line, p.col)
+	}
+	r.problems = append(r.problems, p)
+}
+
+// Parse checks the text of a tasks file, YAML or JSON. Relative paths in it are relative to the directory of name, and
+// the commands must be there. The error is an *Error with everything that is wrong.
+func Parse(name string, data []byte) (*File, error) {
+	r := &reading{name: name}
+	dir, err := filepath.Abs(filepath.Dir(name))
+	if err != nil {
+		return nil, fmt.Errorf("tasks file %s: %w", name, err)
+	}
+	r.dir = dir
+	file := &File{Name: name}
+	if body := r.tree(data); body != nil {
+		file.Tasks = r.file(body)
+	}
+	if len(r.problems) > 0 {
+		slices.SortStableFunc(r.problems, func(a, b Problem) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.col, b.col))
+		})
+		return nil, &Error{Problems: r.problems}
+	}
+	return file, nil
+}
+
+// tree returns the root of the one document, nil when there is a problem.
+func (r *reading) tree(data []byte) ast.Node {
+	switch {
+	case len(data) > maxFileBytes:
+		r.add(nil, "larger than 1 MiB")
+		return nil
+	case !utf8.Valid(data):
+		line, col := 1, 1
+		for rest := data; ; {
+			c, size := utf8.DecodeRune(rest)
+			if c == utf8.RuneError && size == 1 {
+				break
+			}
+			if col++; c == '\n' {
+				line, col = line+1, 1
+			}
+			rest = rest[size:]
+		}
+		r.add(&token.Token{Position: &token.Position{Line: line, Column: col}}, "not UTF-8")
+		return nil
+	}
+	tokens := lexer.Tokenize(string(data))
+	if r.refuse(tokens); len(r.problems) > 0 {
+		return nil
+	}
+	parsed, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
+			r.add(syntax.Token, "%s", syntax.Message)
+		} else {
+			r.add(nil, "not YAML")
+		}
+		return nil
+	}
+	docs := slices.DeleteFunc(slices.Clone(parsed.Docs), func(d *ast.DocumentNode) bool { return d.Body == nil })
+	switch len(docs) {
+	case 0:
+		r.add(nil, "no tasks")
+		return nil
+	case 1:
+		return docs[0].Body
+	default:
+		r.add(docs[1].Body.GetToken(), "a second document; want one")
+		return nil
+	}
+}
+
+// refuse finds what a tasks file has no use for and what is dangerous to parse.
+func (r *reading) refuse(tokens token.Tokens) {
+	depth, run := 0, 0 // of brackets; of "- - -" in one line
+	line := 0
+	for _, t := range tokens {
+		switch t.Type { //nolint:exhaustive // the others are harmless
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			r.add(t, "anchors, aliases and merge keys are not supported; write the value out")
+		case token.TagType, token.DirectiveType:
+			r.add(t, "tags and directives are not supported")
+		case token.InvalidType:
+			r.add(t, "%s", cmp.Or(t.Error, "not YAML"))
+			return
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
+			if t.Position.Line != line {
+				line, run = t.Position.Line, 0
+			}
+			if depth == 0 {
+				run++
+			}
+		}
+		if depth > maxDepth || run > maxDepth || t.Position.IndentNum > 10*maxDepth {
+			r.add(t, "nested too deep")
+			return
+		}
+	}
+}
+
+// entry is one key of a mapping with its value.
+type entry struct {
+	key   string
+	at    *token.Token
+	value ast.Node
+}
+
+// entries returns what is in a mapping. Keys that are not known, or come twice, are problems; known nil means any.
+func (r *reading) entries(node ast.Node, known []string, within string) []entry {
+	var values []*ast.MappingValueNode
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		r.add(node.GetToken(), "want key: value%s", within)
+		return nil
+	}
+	var list []entry
+	lines := map[string]int{}
+	for _, v := range values {
+		e := entry{at: v.Key.GetToken(), value: v.Value}
+		e.key = e.at.Value
+		if known != nil && !slices.Contains(known, e.key) {
+			text := fmt.Sprintf("unknown key %q%s", abbreviate(e.key), within)
+			if near := nearest(e.key, known); near != "" {
+				text += ". Did you mean " + near + "?"
+			}
+			r.add(e.at, "%s", text)
+			continue
+		}
+		if line, twice := lines[e.key]; twice {
+			r.add(e.at, "%q%s is defined twice, first in line %d", abbreviate(e.key), within, line)
+			continue
+		}
+		lines[e.key] = e.at.Position.Line
+		list = append(list, e)
+	}
+	return list
+}
+
+// text is a scalar as it stands in the file.
+func (r *reading) text(e entry) (string, bool) {
+	switch n := e.value.(type) {
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.NullNode:
+		r.add(e.at, "%s: no value", abbreviate(e.key))
+		return "", false
+	case ast.ScalarNode:
+		return n.GetToken().Value, true
+	}
+	r.add(e.value.GetToken(), "%s: want one value", abbreviate(e.key))
+	return "", false
+}
+
+func (r *reading) list(e entry) ([]string, bool) {
+	seq, ok := e.value.(*ast.SequenceNode)
+	if !ok {
+		return nil, false
+	}
+	list := make([]string, 0, len(seq.Values))
+	for _, v := range seq.Values {
+		text, ok := r.text(entry{key: e.key, at: v.GetToken(), value: v})
+		if !ok {
+			return nil, true
+		}
+		list = append(list, text)
+	}
+	return list, true
+}
+
+func abbreviate(s string) string {
+	if len(s) <= 60 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:60], "") + "…"
+}
+
+// nearest returns the candidate that got was probably meant to be, or "".
+func nearest(got string, candidates []string) string {
+	limit := 2
+	if len(got) <= 4 {
+		limit = 1
+	}
+	best, bestDistance := "", limit+1
+	for _, c := range candidates {
+		if diff := len(c) - len(got); diff > limit || -diff > limit {
+			continue
+		}
+		if d := distance(strings.ToLower(got), c); d < bestDistance && d < len(got) {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's, with swaps of neighbours as one edit.
+func distance(a, b string) int {
+	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := range len(a) {
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(prev[j]+cost, prev[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, prev, row = prev, row, before
+	}
+	return prev[len(b)]
+}

@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/internal/store"
+)
+
+// ownConnections is the size of the pool that claims, settles and renews the lease: handlers can never take these.
+const ownConnections = 4
+
+// A Worker claims jobs of some queues and runs them. Make it with New and run it once.
+type Worker struct {
+	config   Config
+	pool     *pgxpool.Pool
+	registry *Registry
+	handlers map[string]Handler
+	log      *slog.Logger
+	ran      atomic.Bool
+}
+
+// New returns a worker over the database of the pool. Handlers use the pool as they like: the worker opens four connections
+// of its own, and one to listen.
+func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error) {
+	c := config.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
+	for task, e := range registry.entries {
+		h := e.handler
+		for i := len(c.Middleware) - 1; i >= 0; i-- {
+			h = c.Middleware[i](h)
+		}
+		w.handlers[task] = h
+	}
+	return w, nil
+}
+
+// errLost ends a session whose worker row is gone: Run goes on under a new identity.
+var errLost = errors.New("this worker was declared lost")
+
+// Run works until ctx is done, then drains: it claims nothing more, puts back what it had not begun, lets handlers finish for
+// the shutdown grace, cancels them with ErrShutdown, and two seconds later puts back what is left. It returns nil after a
+// clean drain, and an error when it cannot start or a handler would not end. It may be called once.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return errors.New("worker: Run was called before")
+	}
+	config := w.pool.Config().Copy()
+	config.MaxConns, config.MinConns = ownConnections, 0
+	own, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	defer own.Close()
+	for first := true; ; first = false {
+		s, err := w.enter(ctx, own, first)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		err = s.run(ctx)
+		if !errors.Is(err, errLost) {
+			return err
+		}
+		w.log.WarnContext(ctx, "declared lost; starting afresh under a new identity", "worker", s.id, "node", w.config.Node)
+	}
+}
+
+// enter registers a new identity. The first time a failure is an error; later it is tried until it works, because the database
+// may just be away.
+func (w *Worker) enter(ctx context.Context, own *pgxpool.Pool, first bool) (*session, error) {
+	for {
+		s, err := w.register(ctx, own)
+		if err == nil {
+			return s, nil
+		}
+		if first || ctx.Err() != nil {
+			return nil, err
+		}
+		w.log.WarnContext(ctx, "cannot register", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(w.config.Heartbeat):
+		}
+	}
+}
+
+func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, error) {
+	var isolation string
+	if err := own.QueryRow(ctx, "show default_transaction_isolation").Scan(&isolation); err != nil {
+		return nil, fmt.Errorf("worker: connect: %w", err)
+	}
+	if isolation != "read committed" {
+		// The claim's guard and the pause need a fresh snapshot in each statement.
+		return nil, fmt.Errorf("worker: this role's default_transaction_isolation is %q; Stem's statements need \"read committed\": "+
+			"ALTER ROLE … SET default_transaction_isolation = 'read committed'", isolation)
+	}
+	s := newSession(w, own)
+	slots, err := json.Marshal(w.config.Queues)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	host, _ := os.Hostname()
+	s.renewing = s.clock()
+	row, err := s.db.Register(ctx, store.RegisterParams{
+		Worker: s.id, Node: w.config.Node, Namespace: w.config.Namespace, Host: host, Pid: int32(os.Getpid()), //nolint:gosec // a pid fits
+		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.registry.Tasks(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("worker: register: %w", err)
+	}
+	s.epoch = row.Epoch
+	s.renewed(s.renewing)
+	w.log.InfoContext(ctx, "worker started", "worker", s.id, "node", w.config.Node, "queues", w.config.Queues, "lease", w.config.Lease)
+	return s, nil
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// pgCode returns the SQLSTATE of an error that the server sent, "" for any other.
+func pgCode(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
+
+// answered tells whether the server answered: the statement certainly did not take effect.
+func answered(err error) bool { return pgCode(err) != "" || pgconn.SafeToRetry(err) }
+
+// A session is the life of one identity: from its registration until it drained or was declared lost.
+type session struct {
+	*Worker
+	id  uuid.UUID
+	own *pgxpool.Pool
+	db  *store.Queries
+
+	// Guards epoch: a heartbeat must not present an old one while it is being raised.
+	epochMu sync.Mutex
+	epoch   int64
+
+	lease
+	dispatcher
+	settler
+}
+
+func newSession(w *Worker, own *pgxpool.Pool) *session {
+	s := &session{Worker: w, id: uuid.New(), own: own, db: store.New(own)}
+	s.dispatcher.init(w.config)
+	s.settler.init()
+	return s
+}
+
+// run works until ctx is done or the worker is lost.
+func (s *session) run(ctx context.Context) error {
+	// life ends the loops: after the drain, or when lost. handling is what handlers' contexts come from.
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	handling, stopHandlers := context.WithCancelCause(life)
+	s.handling, s.stopHandlers, s.end = handling, stopHandlers, end
+
+	var loops, settling sync.WaitGroup
+	settling.Go(func() { s.settleLoop(life) })
+	loops.Go(func() { s.renewLoop(life) })
+	loops.Go(func() { s.fenceLoop(life) })
+	loops.Go(func() { s.rescueLoop(life) })
+	loops.Go(func() { s.dueLoop(life) })
+	loops.Go(func() { s.upkeepLoop(life) })
+	loops.Go(func() { s.horizonLoop(life) })
+	if !s.config.PollOnly {
+		loops.Go(func() { s.listenLoop(life) })
+	}
+	err := s.dispatch(life, ctx.Done())
+	end(err)
+	loops.Wait()
+	settling.Wait()
+	return err
+}
