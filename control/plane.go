@@ -87,7 +87,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // jitter
+	case <-time.After(d/2 + rand.N(d)):
 		return nil
 	}
 }
