@@ -128,7 +128,6 @@ func TestReplayTakesTheUniqueKeyAgain(t *testing.T) {
 }
 
 // TestReplayWaitsForAKeyThatAnOpenTransactionHolds: the answer is never about a job that was not committed (U2).
-// Mutant that it catches: a conflict is reported at once, by a read of what is committed.
 func TestReplayWaitsForAKeyThatAnOpenTransactionHolds(t *testing.T) {
 	t.Parallel()
 	for _, committed := range []bool{true, false} {
