@@ -113,7 +113,7 @@ func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
 
 // round claims once, if there is room, and returns when to look again.
 func (s *session) round(life context.Context) time.Duration {
-	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1) //nolint:gosec // jitter
+	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1)
 	if s.duty || s.isAlone() {
 		return s.onDuty(life, poll)
 	}

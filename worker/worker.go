@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,8 +43,8 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
 	for task, e := range registry.entries {
 		h := e.handler
-		for i := len(c.Middleware) - 1; i >= 0; i-- {
-			h = c.Middleware[i](h)
+		for _, wrap := range slices.Backward(c.Middleware) {
+			h = wrap(h)
 		}
 		w.handlers[task] = h
 	}
