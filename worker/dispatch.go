@@ -46,6 +46,7 @@ type dispatcher struct {
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
 	stopHandlers context.CancelCauseFunc
 	end          context.CancelCauseFunc
+	stopping     <-chan struct{} // closed when Run's context is done
 }
 
 // line is one queue as this worker sees it.
