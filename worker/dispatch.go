@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +47,7 @@ type dispatcher struct {
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
 	stopHandlers context.CancelCauseFunc
 	end          context.CancelCauseFunc
+	stopping     <-chan struct{} // closed when Run's context is done
 }
 
 // line is one queue as this worker sees it.
@@ -65,7 +67,8 @@ type held struct {
 	ctx    context.Context //nolint:containedctx // the handler's, so that others can look at its end
 	cancel context.CancelCauseFunc
 	begun  bool
-	once   sync.Once // settles at most once
+	once   sync.Once    // settles at most once
+	ends   atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
 }
 
 type totals struct {
@@ -251,7 +254,9 @@ func (s *session) release(settled []*held) {
 	for _, h := range settled {
 		s.pending--
 		if h.begun {
-			h.line.free++
+			if h.ends.Add(1) == 2 {
+				h.line.free++
+			}
 			if h.run != nil && !h.run.Claim.Started.IsZero() {
 				took := time.Since(h.run.Claim.Started)
 				h.line.mean += (took - h.line.mean) / 8
@@ -263,6 +268,21 @@ func (s *session) release(settled []*held) {
 	}
 	if s.pending == 0 {
 		s.alone = false
+	}
+	s.mu.Unlock()
+	s.kick()
+}
+
+// returned notes that the handler has ended. One that outlived its hard limit frees its slot only now.
+func (s *session) returned(h *held) {
+	if h.ends.Add(1) < 2 {
+		return // release will
+	}
+	fenced := s.isFenced()
+	s.mu.Lock()
+	h.line.free++
+	if !fenced {
+		s.beginLine(h.line)
 	}
 	s.mu.Unlock()
 	s.kick()
