@@ -181,7 +181,7 @@ func (s *session) run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	handling, stopHandlers := context.WithCancelCause(life)
-	s.handling, s.stopHandlers, s.end, s.stopping = handling, stopHandlers, end, ctx.Done()
+	s.life, s.handling, s.stopHandlers, s.end, s.stopping = life, handling, stopHandlers, end, ctx.Done()
 
 	var loops, settling sync.WaitGroup
 	settling.Go(func() { s.settleLoop(life) })
