@@ -21,16 +21,21 @@ var Welcome = queue.NewTask[WelcomeArgs]("email.welcome", queue.On("mail"), queu
 // A user and the job that welcomes them are written in one transaction; the handler marks the user in the transaction that
 // completes the job.
 func Example() {
-	ctx := context.Background()
-	pool, err := pgxpool.New(ctx, "")
-	if err != nil {
+	if err := welcomeAda(context.Background()); err != nil {
 		log.Fatal(err)
+	}
+}
+
+func welcomeAda(ctx context.Context) error {
+	pool, err := pgxpool.New(ctx, "") // PGHOST and its kin; or os.Getenv("STEM_DATABASE_URL")
+	if err != nil {
+		return err
 	}
 	defer pool.Close()
 
 	q, err := queue.New(queue.Config{})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		var id int64
@@ -41,7 +46,7 @@ func Example() {
 		return err
 	})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 
 	var reg worker.Registry
@@ -56,9 +61,7 @@ func Example() {
 	})
 	w, err := worker.New(pool, &reg, worker.Config{Queues: map[string]int{"mail": 10}})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	if err := w.Run(ctx); err != nil { // until ctx is done
-		log.Fatal(err)
-	}
+	return w.Run(ctx) // until ctx is done
 }
