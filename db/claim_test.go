@@ -69,7 +69,9 @@ func TestClaimersShare(t *testing.T) {
 		})
 	}
 	group.Wait()
-	sortIDs := func(list []uuid.UUID) { slices.SortFunc(list, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }) }
+	sortIDs := func(list []uuid.UUID) {
+		slices.SortFunc(list, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
+	}
 	sortIDs(all)
 	sortIDs(jobs)
 	if !slices.Equal(all, jobs) {
