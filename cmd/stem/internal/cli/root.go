@@ -20,6 +20,10 @@ import (
 
 // commands is the tree below the root, in the order of the help text.
 var commands = []Command{
+	newDev,
+	newMigrate,
+	newEnqueue,
+	newWorker,
 	newConfig,
 	newCompletion,
 	newVersion,
