@@ -102,7 +102,7 @@ func TestAClosedStdoutIsNoFailure(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "stem", "config", "show")
-	cmd.Stdout, cmd.Stderr, cmd.Env = w, &stderr, []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Stdout, cmd.Stderr, cmd.Env = w, &stderr, []string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}
 	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
 		t.Errorf("%v, stderr %q", err, stderr.String())
 	}
