@@ -294,7 +294,7 @@ func TestLostAnswer(t *testing.T) {
 	armed.Store(1)
 	err = Commit(t.Context(), tx, receipts...)
 	if unknown, ok = errors.AsType[*CommitUnknownError](err); !ok || unknown.XID != receipts[0].XID {
-		t.Fatalf("commit: got %v (%#v), want ErrCommitUnknown with the xid", err, err)
+		t.Fatalf("commit: got %v, want ErrCommitUnknown with the xid", err)
 	}
 	if status, err := CommitStatus(t.Context(), pool, unknown.XID); err != nil || status != TxCommitted {
 		t.Errorf("got %q, %v, want committed", status, err)
