@@ -32,16 +32,18 @@ func TestWhatAnOutcomeIsToTheWorker(t *testing.T) {
 		{"true", "<nil>", ""},
 		{"exit 75", "*worker.snoozeError", ""},
 		{"exit 65", "*worker.discardError", ""},
-		{"exit 1", "*errors.errorString", ""},
 	} {
 		run := newRun("{}")
 		run.Claim = &claim.Claim{}
 		err := shell(t, tt.script, "").handle(t.Context(), run)
-		if got := fmt.Sprintf("%T", err); got != tt.err && !(strings.HasPrefix(tt.err, "*errors") && err != nil) {
+		if got := fmt.Sprintf("%T", err); got != tt.err {
 			t.Errorf("%s: got %s, want %s", tt.script, got, tt.err)
 		}
 		if got := string(run.Claim.Result()); got != tt.result {
 			t.Errorf("%s: result %q, want %q", tt.script, got, tt.result)
 		}
+	}
+	if err := shell(t, "echo no >&2; exit 1", "").handle(t.Context(), newRun("{}")); err == nil || !strings.Contains(err.Error(), "no") {
+		t.Errorf("exit 1: got %v", err)
 	}
 }

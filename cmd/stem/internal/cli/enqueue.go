@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,6 +185,7 @@ var errNoDatabase = errors.New("no database")
 func (noDatabase) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
 	return pgconn.CommandTag{}, errNoDatabase
 }
+
 func (noDatabase) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errNoDatabase }
 func (noDatabase) QueryRow(context.Context, string, ...any) pgx.Row        { return noDatabase{} }
 func (noDatabase) Scan(...any) error                                       { return errNoDatabase }
@@ -203,13 +205,9 @@ func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued)
 	case err == nil && result.Completed():
 		return result, nil
 	case err == nil:
-		text := fmt.Sprintf("job %s ended as %s", id, result.State)
-		for _, more := range []string{result.Reason, result.Error} {
-			if more != "" {
-				text += ": " + more
-			}
-		}
-		return result, fault.New(fault.ExitNotFound, "job_"+result.State, "%s", text)
+		said := []string{fmt.Sprintf("job %s ended as %s", id, result.State), result.Reason, result.Error}
+		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
+		return result, fault.New(fault.ExitNotFound, "job_"+result.State, "%s", strings.Join(said, ": "))
 	case errors.Is(context.Cause(ctx), errWaitOver):
 		return result, fault.New(fault.ExitTryLater, "wait_timeout", "job %s had not ended after %s; it goes on", id, arg.Text(o.wait.Value)).
 			WithHint("is a worker running that knows task %s and works on queue %s?", row.task, row.queue)
@@ -262,7 +260,7 @@ func unreadable(source string, err error) error {
 func invalidJob(err error) error {
 	var all []error
 	list := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && !strings.HasPrefix(err.Error(), "queue: enqueue: ") { //nolint:errorlint // only the outer join is taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		list = joined.Unwrap()
 	}
 	for _, e := range list {

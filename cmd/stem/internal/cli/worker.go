@@ -9,12 +9,14 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/worker"
 	"github.com/stemqueue/stem/worker/tasksfile"
 )
@@ -55,7 +57,8 @@ func newWorkerRun(a *App) *cobra.Command {
 		Use:   "run",
 		Short: "Run tasks as commands or HTTP calls",
 		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file. SIGTERM and SIGINT make it drain: it\n" +
-			"claims nothing more and ends when what runs has ended, or after the shutdown grace. A second SIGINT ends it at once.",
+			"claims nothing more and ends when what runs has ended, or after the shutdown grace. A second SIGINT stops\n" +
+			"what runs, puts it back, and ends the worker within two seconds.",
 		Example: "  stem worker run --tasks-file tasks.yaml\n  stem worker run --queue mail=10 --queue default",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -123,7 +126,10 @@ func (a *App) drainOnSignal(ctx context.Context) (context.Context, <-chan struct
 	return ctx, hard
 }
 
-// runWorker runs a worker until ctx is done and it has drained, or until hard is closed.
+// hardGrace is how long handlers may take to end when there is no time to drain.
+const hardGrace = 2 * time.Second
+
+// runWorker runs a worker until ctx is done and it has drained, or until hard is closed and the handlers were stopped.
 func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.Registry, pollOnly bool) error {
 	c, err := a.workerConfig(pollOnly)
 	if err != nil {
@@ -133,6 +139,9 @@ func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.R
 	pool, err := a.Open(ctx, PoolOptions{Name: "stem/worker/" + c.Node, MaxConns: 1})
 	if err != nil {
 		return err
+	}
+	if hard != nil {
+		c.Middleware = append(c.Middleware, stopAt(hard))
 	}
 	w, err := worker.New(pool, reg, c)
 	if err != nil {
@@ -146,7 +155,39 @@ func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.R
 		pool.Close()
 		return err
 	case <-hard:
-		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what ran is taken back when the lease is over")
+	}
+	select {
+	case err := <-done:
+		pool.Close()
+		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what ran was stopped and put back").Because(err)
+	case <-time.After(hardGrace):
+		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what would not stop is put back when the lease is over")
+	}
+}
+
+// stopAt cancels handlers when hard is closed. What they return then is no failure of theirs: the job is put back.
+func stopAt(hard <-chan struct{}) worker.Middleware {
+	return func(next worker.Handler) worker.Handler {
+		return func(ctx context.Context, run *queue.Run) error {
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			go func() {
+				select {
+				case <-hard:
+					cancel(worker.ErrShutdown)
+				case <-ctx.Done():
+				}
+			}()
+			err := next(ctx, run)
+			select {
+			case <-hard:
+				if err != nil {
+					return worker.Snooze(0)
+				}
+			default:
+			}
+			return err
+		}
 	}
 }
 
