@@ -20,6 +20,7 @@ import (
 
 // commands is the tree below the root, in the order of the help text.
 var commands = []Command{
+	newJob, newQueue, newDLQ, newTasks,
 	newConfig,
 	newCompletion,
 	newVersion,
