@@ -8,11 +8,18 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stemqueue/stem/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"stem": main})
+	testscript.Main(suite{m}, map[string]func(){"stem": main})
 }
+
+// suite stops the database server, if a script asked for one, when the tests have run.
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return pgtest.Run(s.m) }
 
 // The scripts run the real program in an environment without any STEM_ variable. "go test -update" rewrites the
 // expectations that cmp finds different.
@@ -23,7 +30,10 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
+		Setup:               setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": exitCode, "database": database, "sql": sql, "work": work, "scrub": scrub,
+		},
 	})
 }
 
