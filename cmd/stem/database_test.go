@@ -52,6 +52,30 @@ func sql(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// until waits for a query to be true: until 'select ...'.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: until STATEMENT")
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	wait(ts, conn, args[0])
+}
+
+func wait(ts *testscript.TestScript, db queue.DB, statement string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		var done bool
+		ts.Check(db.QueryRow(context.Background(), statement).Scan(&done))
+		if done {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	ts.Fatalf("still not true after 30 s: %s", statement)
+}
+
 // work runs a worker named web-1 with the tasks ok (its result is its payload), fail (discarded: a dead letter) and again (fails,
 // and is tried again in an hour). It ends with the script; "work idle" returns when nothing is ready or running any more.
 func work(ts *testscript.TestScript, neg bool, args []string) {
@@ -76,23 +100,14 @@ func work(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(<-ended)
 		pool.Close()
 	})
-	const busy = `select exists (select from stem.ready where queue in ('default', 'mail')) or exists (select from stem.running)`
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
-		var more bool
-		ts.Check(pool.QueryRow(ctx, busy).Scan(&more))
-		if !more {
-			return
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-	ts.Fatalf("jobs are still ready or running after 30 s")
+	wait(ts, pool, `select not exists (select from stem.ready where queue in ('default', 'mail')) and not exists (select from stem.running)`)
 }
 
 var (
 	anyID   = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	anyLong = regexp.MustCompile(`[0-9a-f]{64}`)
-	anySpan = regexp.MustCompile(`("(?:took|oldest)(?:Seconds)?": )("[^"]*"|[0-9.e-]+)`)
+	anySpan = regexp.MustCompile(`("(?:took|oldest)(?:Seconds)?": ?)("[^"]*"|[0-9.e-]+)`)
 )
 
 // scrub copies a file with ids, times and durations replaced by ones that do not change from run to run: the first id becomes

@@ -32,7 +32,7 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "database": database, "sql": sql, "work": work, "scrub": scrub,
+			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub,
 		},
 	})
 }

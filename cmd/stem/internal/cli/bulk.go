@@ -95,7 +95,9 @@ func first[T any](rows iter.Seq2[T, error], text func(T) string) ([]string, erro
 	return list, nil
 }
 
-func jobLine(j control.Job) string { return fmt.Sprintf("%s  %s  %s  %s", j.ID, j.State, j.Queue, j.Task) }
+func jobLine(j control.Job) string {
+	return fmt.Sprintf("%s  %s  %s  %s", j.ID, j.State, j.Queue, j.Task)
+}
 
 func deadLine(d control.DeadJob) string {
 	return fmt.Sprintf("%s  %s  %s  %s", d.ID, d.Reason, d.Queue, d.Task)
@@ -153,7 +155,27 @@ func (a *App) changeJobs(
 			done.Done++
 		}
 	}
+	if n := done.Outcomes["running"]; n > 0 && what.verb == "cancel" {
+		a.Printer.Note("%d running: asked to stop", n)
+	}
+	if len(ids) == 1 && len(results) == 1 && !results[0].Done {
+		return refused(what, results[0])
+	}
 	return cmp.Or(a.cut(ctx, what, done, int64(len(ids)), err), incomplete(what, done))
+}
+
+// refused says why the only job that was named stays as it was.
+func refused(what action, r control.Result) error {
+	switch r.Outcome {
+	case "unknown":
+		return notFound(what.noun, r.ID, "")
+	case "busy":
+		return fault.New(fault.ExitTryLater, "busy", "%s %s was not %s: another transaction holds it", what.noun, r.ID, what.done).
+			WithHint("run it again")
+	case "duplicate":
+		return fault.New(fault.ExitNotFound, "duplicate", "%s %s was not %s: job %s has its unique key", what.noun, r.ID, what.done, r.Holder)
+	}
+	return fault.New(fault.ExitNotFound, "nothing_done", "%s %s was not %s: it is %s", what.noun, r.ID, what.done, r.Outcome)
 }
 
 // tally is the result of a bulk change.

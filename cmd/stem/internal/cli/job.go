@@ -49,7 +49,8 @@ var jobSheet = output.Sheet[control.Job]{Noun: "job", Columns: []output.Column[c
 	{Header: "Group", Value: func(j control.Job) any { return optional(j.Group) }, Data: true},
 }}
 
-var attemptSheet = output.Sheet[control.Attempt]{Noun: "attempt that went wrong", Plural: "attempts that went wrong",
+var attemptSheet = output.Sheet[control.Attempt]{
+	Noun: "attempt that went wrong", Plural: "attempts that went wrong",
 	Columns: []output.Column[control.Attempt]{
 		{Header: "Attempt", Value: func(t control.Attempt) any { return t.Attempt }, Name: true},
 		{Header: "Outcome", Value: func(t control.Attempt) any { return t.Outcome }},
@@ -60,7 +61,8 @@ var attemptSheet = output.Sheet[control.Attempt]{Noun: "attempt that went wrong"
 		{Header: "Fingerprint", Value: func(t control.Attempt) any { return optional(t.Fingerprint) }, Wide: true},
 		{Header: "Started at", Value: func(t control.Attempt) any { return t.StartedAt }, Data: true},
 		{Header: "Error", Value: func(t control.Attempt) any { return optional(t.Error) }},
-	}}
+	},
+}
 
 func took(t control.Attempt) *time.Duration {
 	if t.StartedAt.IsZero() || t.EndedAt.IsZero() {

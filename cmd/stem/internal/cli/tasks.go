@@ -11,13 +11,15 @@ func newTasks(a *App) *cobra.Command {
 	return group("tasks", "Look at the tasks that workers know", "  stem tasks ls", newTasksList(a))
 }
 
-var taskSheet = output.Sheet[control.Task]{Noun: "task of a live worker", Plural: "tasks: no live worker has registered any",
+var taskSheet = output.Sheet[control.Task]{
+	Noun: "task of a live worker", Plural: "tasks: no live worker has registered any",
 	Columns: []output.Column[control.Task]{
 		{Header: "Name", Value: func(t control.Task) any { return t.Name }, Name: true},
 		{Header: "Workers", Value: func(t control.Task) any { return t.Workers }},
 		{Header: "Queues", Value: func(t control.Task) any { return t.Queues }},
 		{Header: "Nodes", Value: func(t control.Task) any { return t.Nodes }, Wide: true},
-	}}
+	},
+}
 
 func newTasksList(a *App) *cobra.Command {
 	return &cobra.Command{
