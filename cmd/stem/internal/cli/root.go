@@ -24,6 +24,7 @@ var commands = []Command{
 	newMigrate,
 	newEnqueue,
 	newWorker,
+	newJob, newQueue, newDLQ, newTasks,
 	newConfig,
 	newCompletion,
 	newVersion,
