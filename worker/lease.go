@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -167,17 +168,23 @@ func (s *session) running() (jobs, claims []uuid.UUID) {
 func (s *session) cancelRunning(jobs []uuid.UUID, cause error) int {
 	s.activeMu.Lock()
 	defer s.activeMu.Unlock()
-	if jobs == nil {
+	named := jobs != nil
+	if !named {
 		for id := range s.active {
 			jobs = append(jobs, id)
 		}
 	}
 	n := 0
 	for _, id := range jobs {
-		if t := s.active[id]; t != nil && t.ctx.Err() == nil {
-			t.cancel(cause)
-			n++
+		t := s.active[id]
+		if t == nil || t.ctx.Err() != nil {
+			continue
 		}
+		if named && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
+			continue // it called Complete after the heartbeat asked: its row is gone because it committed, or ST001 tells it
+		}
+		t.cancel(cause)
+		n++
 	}
 	return n
 }
