@@ -1,3 +1,4 @@
+// Package store holds the calls of the functions of schema stem. sqlc generates it from db/queries, but for this file.
 package store
 
 import (
@@ -21,7 +22,7 @@ func (k known) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 }
 
 func (k known) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return k.db.Query(ctx, sql, translate(args)...)
+	return k.db.Query(ctx, sql, translate(args)...) //nolint:rowserrcheck // the caller looks
 }
 
 func (k known) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
