@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -134,10 +135,10 @@ func (s *session) renew(life context.Context) bool {
 	}
 	s.renewed(began)
 	if len(row.Cancelled) > 0 {
-		s.cancelRunning(row.Cancelled, ErrCancelled)
+		s.cancelRunning(only(jobs, claims, row.Cancelled), ErrCancelled)
 	}
 	if len(row.Lost) > 0 {
-		if n := s.cancelRunning(row.Lost, ErrLeaseLost); n > 0 {
+		if n := s.cancelRunning(only(jobs, claims, row.Lost), ErrLeaseLost); n > 0 {
 			s.log.WarnContext(life, "lost claims", "worker", s.id, "jobs", n)
 		}
 	}
@@ -164,27 +165,34 @@ func (s *session) running() (jobs, claims []uuid.UUID) {
 	return jobs, claims
 }
 
-// cancelRunning cancels the handlers of these jobs, nil meaning all, and returns how many it cancelled now.
-func (s *session) cancelRunning(jobs []uuid.UUID, cause error) int {
-	s.activeMu.Lock()
-	defer s.activeMu.Unlock()
-	named := jobs != nil
-	if !named {
-		for id := range s.active {
-			jobs = append(jobs, id)
+// only returns the claims, by job, of those jobs that are chosen. The answer to a heartbeat is about the claims it named: a job
+// may have ended meanwhile and have been claimed again.
+func only(jobs, claims, chosen []uuid.UUID) map[uuid.UUID]uuid.UUID {
+	found := make(map[uuid.UUID]uuid.UUID, len(chosen))
+	for i, id := range jobs {
+		if slices.Contains(chosen, id) {
+			found[id] = claims[i]
 		}
 	}
+	return found
+}
+
+// cancelRunning cancels the handlers of these claims, nil meaning all, and returns how many it cancelled now.
+func (s *session) cancelRunning(claims map[uuid.UUID]uuid.UUID, cause error) int {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
 	n := 0
-	for _, id := range jobs {
-		t := s.active[id]
-		if t == nil || t.ctx.Err() != nil {
+	for id, t := range s.active {
+		if claims != nil && claims[id] != t.run.Claim.ID {
 			continue
 		}
-		if named && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
+		if claims != nil && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
 			continue // it called Complete after the heartbeat asked: its row is gone because it committed, or ST001 tells it
 		}
-		t.cancel(cause)
-		n++
+		if t.ctx.Err() == nil {
+			t.cancel(cause)
+			n++
+		}
 	}
 	return n
 }

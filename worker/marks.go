@@ -65,15 +65,16 @@ func (m *marks) init(queues []string) {
 
 // began is when a look was begun, and of which kind it is.
 type began struct {
-	kind look
-	at   time.Time
+	kind     look
+	at       time.Time
+	proposed int64 // P at that time: only a claim that began after P was read gives a proof
 }
 
 // look fills in the lanes of a claim, and decides where each begins.
 func (m *marks) look(p *store.ClaimParams, wants []int32, suspect bool, now time.Time) began {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := began{kind: lookRecent, at: now}
+	b := began{kind: lookRecent, at: now, proposed: m.proposed}
 	switch {
 	case suspect:
 		b.kind = lookSuspects
@@ -129,7 +130,7 @@ func (m *marks) saw(b began, rows []store.ClaimRow, short bool, now time.Time) {
 	}
 	for i := range rows {
 		r := &rows[i]
-		if m.proposed > 0 && m.proof == 0 {
+		if m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
 			m.proof, _ = strconv.ParseUint(r.Xid, 10, 64) // our own statement printed it
 		}
 		if r.Lane < laneCount {

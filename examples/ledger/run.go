@@ -41,7 +41,9 @@ func run(ctx context.Context, o options) (s summary, err error) {
 	if l.notes, err = os.MkdirTemp("", "ledger-"); err != nil {
 		return s, err
 	}
-	defer os.RemoveAll(l.notes)
+	defer func() {
+		_ = os.RemoveAll(l.notes) // in the temporary directory: what stays does no harm
+	}()
 	release, err := l.connect(ctx)
 	if err != nil {
 		return s, err
