@@ -26,7 +26,7 @@ const (
 // CommitStatus asks the server what became of the transaction with that id (Receipt.XID), on a fresh handle of the same
 // server. It needs no right on any table.
 func CommitStatus(ctx context.Context, db DB, xid string) (TxStatus, error) {
-	status, err := store.New(db).CommitStatus(ctx, xid)
+	status, err := store.Over(db).CommitStatus(ctx, xid)
 	if err != nil {
 		return TxForgotten, fmt.Errorf("queue: commit status of %q: %w", xid, err)
 	}

@@ -35,7 +35,7 @@ func Wait(ctx context.Context, db DB, id uuid.UUID) (Result, error) {
 			return Result{}, fmt.Errorf("queue: wait for %s: %w", id, context.Cause(ctx))
 		case <-timer.C:
 		}
-		rows, err := store.New(db).JobStates(ctx, []uuid.UUID{id})
+		rows, err := store.Over(db).JobStates(ctx, []uuid.UUID{id})
 		if err != nil {
 			return Result{}, fmt.Errorf("queue: wait for %s: %w", id, err)
 		}

@@ -169,7 +169,7 @@ type session struct {
 }
 
 func newSession(w *Worker, own *pgxpool.Pool) *session {
-	s := &session{Worker: w, id: uuid.New(), own: own, db: store.New(own)}
+	s := &session{Worker: w, id: uuid.New(), own: own, db: store.Over(own)}
 	s.dispatcher.init(w.config)
 	s.settler.init()
 	return s

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,8 +37,8 @@ create table if not exists ledger.effects (
 func (l *ledger) connect(ctx context.Context) (release func(), err error) {
 	var undo []func()
 	release = func() {
-		for i := len(undo) - 1; i >= 0; i-- {
-			undo[i]()
+		for _, f := range slices.Backward(undo) {
+			f()
 		}
 	}
 	defer func() {

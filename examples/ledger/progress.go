@@ -18,7 +18,7 @@ type progress struct {
 
 func newProgress(total int) *progress {
 	p := &progress{total: total, next: time.Now().Add(5 * time.Second)}
-	if term.IsTerminal(int(os.Stderr.Fd())) { //nolint:gosec // G115: a descriptor fits
+	if term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("hashing"),
 			progressbar.OptionShowCount(), progressbar.OptionSetWidth(40), progressbar.OptionClearOnFinish())
 	}

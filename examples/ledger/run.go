@@ -41,7 +41,9 @@ func run(ctx context.Context, o options) (s summary, err error) {
 	if l.notes, err = os.MkdirTemp("", "ledger-"); err != nil {
 		return s, err
 	}
-	defer os.RemoveAll(l.notes)
+	defer func() {
+		_ = os.RemoveAll(l.notes) // in the temporary directory: what stays does no harm
+	}()
 	release, err := l.connect(ctx)
 	if err != nil {
 		return s, err
@@ -55,11 +57,6 @@ func run(ctx context.Context, o options) (s summary, err error) {
 
 	fleet := newFleet(l, logs)
 	defer fleet.killAll()
-	for range o.workers {
-		if err := fleet.start(ctx); err != nil {
-			return s, err
-		}
-	}
 	made, err := l.race(ctx, fleet, files)
 	if err != nil {
 		return s, err
@@ -80,6 +77,15 @@ func (l *ledger) race(ctx context.Context, fleet *fleet, files []string) (*produ
 	made := &produced{jobs: map[string]uuid.UUID{}, rolledBack: map[string]bool{}}
 	producing := make(chan error, 1)
 	go func() { producing <- l.produce(ctx, made, files) }()
+	// With a head start there is a backlog: the killed ones hold full slots, and jobs that they fetched in advance.
+	if err := l.await(ctx, len(files)/4, producing); err != nil {
+		return nil, err
+	}
+	for range l.workers {
+		if err := fleet.start(ctx); err != nil {
+			return nil, err
+		}
+	}
 	fleet.done = make(chan struct{})
 	go fleet.killNowAndThen(ctx, len(files)/10)
 
@@ -115,6 +121,22 @@ func (l *ledger) race(ctx context.Context, fleet *fleet, files []string) (*produ
 		<-fleet.done
 		l.say("%d workers were killed, %d jobs wait or run", fleet.kills, c.live)
 		return made, err
+	}
+}
+
+// await returns when so many jobs wait, or when the producers have ended early.
+func (l *ledger) await(ctx context.Context, jobs int, producing chan error) error {
+	for {
+		c, err := l.count(ctx)
+		if err != nil || c.live >= jobs {
+			return err
+		}
+		select {
+		case err := <-producing:
+			producing <- err // it is for the caller
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 
