@@ -275,3 +275,30 @@ func TestAResultThatIsTooLargeIsReplaced(t *testing.T) {
 		t.Errorf("got %s, %.80s", got.State, got.Value)
 	}
 }
+
+func TestAPrefetchedJobDoesNotWaitBehindALongOne(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	leave := make(chan struct{})
+	defer close(leave)
+	began := make(chan struct{})
+	var reg worker.Registry
+	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { return nil })
+	reg.HandleFunc("long", func(context.Context, *queue.Run) error { close(began); <-leave; return nil })
+	b.work(&reg, worker.Config{Queues: map[string]int{"default": 1}})
+	quick := make([]queue.Request, 200)
+	for i := range quick {
+		quick[i] = raw("quick")
+	}
+	for _, r := range b.enqueue(quick...) {
+		b.wait(r) // now the worker prefetches
+	}
+	receipts := b.enqueue(raw("long"), raw("quick"), raw("quick"))
+	<-began
+	b.work(&reg, worker.Config{Queues: map[string]int{"default": 1}})
+	for _, r := range receipts[1:] {
+		if got := b.wait(r); got.State != "completed" {
+			t.Errorf("got %s", got.State)
+		}
+	}
+}
