@@ -68,6 +68,7 @@ type held struct {
 	ctx    context.Context //nolint:containedctx // the handler's, so that others can look at its end
 	cancel context.CancelCauseFunc
 	begun  bool
+	taken  time.Time    // when it was claimed, by this clock
 	once   sync.Once    // settles at most once
 	ends   atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
 }
@@ -121,6 +122,7 @@ func (s *session) round(life context.Context) time.Duration {
 	if s.duty || s.isAlone() {
 		return s.onDuty(life, poll)
 	}
+	s.giveBack()
 	wants, total := s.wants()
 	if total == 0 {
 		s.setIdle(life, false) // a busy worker wants no notifications: each one serialises commits
@@ -163,6 +165,23 @@ func (s *session) lookAgain(life context.Context, poll time.Duration) time.Durat
 	}
 	s.watchSuspects(life)
 	return poll
+}
+
+// giveBack puts back what was prefetched for a slot that did not become free: the jobs before it take longer than those that
+// the prefetch was reckoned from, and another worker may have room.
+func (s *session) giveBack() {
+	s.mu.Lock()
+	var stale []*held
+	for _, l := range s.lines {
+		if len(l.buffer) > 0 && time.Since(l.buffer[0].taken) > s.config.PollInterval {
+			stale, l.buffer = append(stale, l.buffer...), nil
+			l.mean = max(l.mean, s.config.PollInterval) // no prefetch until jobs are seen to be short again
+		}
+	}
+	s.mu.Unlock()
+	for _, h := range stale {
+		s.settle(h, outcome{verb: verbRelease})
+	}
 }
 
 // setIdle raises or lowers this worker's flag for all its queues.
@@ -214,10 +233,11 @@ func (s *session) isEmpty() bool {
 
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
 func (s *session) take(rows []store.ClaimRow, suspect bool) {
+	now := time.Now()
 	s.mu.Lock()
 	for _, row := range rows {
 		l := s.lines[slices.IndexFunc(s.lines, func(l *line) bool { return l.name == row.Queue })]
-		l.buffer = append(l.buffer, &held{line: l, row: row})
+		l.buffer = append(l.buffer, &held{line: l, row: row, taken: now})
 		s.pending++
 		s.totals.claimed++
 		s.alone = s.alone || suspect

@@ -1,0 +1,113 @@
+package integration_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/worker"
+)
+
+// cutter loses the server's answer to claims: the statement is sent, it takes effect, and the connection dies.
+type cutter struct {
+	armed atomic.Int64 // how many claims are still to be cut off
+	cuts  atomic.Int64
+}
+
+// wire is one connection under TLS.
+type wire struct {
+	net.Conn
+	claims atomic.Int64
+	deaf   atomic.Bool
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.deaf.Load() {
+		_ = w.Conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (c *cutter) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if !strings.Contains(data.SQL, "stem.claim(") {
+		return ctx
+	}
+	under := conn.PgConn().Conn()
+	if secure, ok := under.(*tls.Conn); ok {
+		under = secure.NetConn()
+	}
+	// The first claim of a connection is preceded by its preparation: that answer would be the one that is lost.
+	if w, ok := under.(*wire); ok && w.claims.Add(1) > 1 && c.armed.Add(-1) >= 0 {
+		c.cuts.Add(1)
+		w.deaf.Store(true)
+	}
+	return ctx
+}
+
+func (*cutter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestAClaimWhoseAnswerIsLostLosesNoJob(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	c := &cutter{}
+	config, err := pgxpool.ParseConfig(f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.Tracer = c
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &wire{Conn: conn}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	var ran atomic.Int64
+	var reg worker.Registry
+	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { ran.Add(1); return nil })
+	log, _ := run(t, pool, &reg, worker.Config{
+		Queues: map[string]int{"default": 5}, Lease: 10 * time.Second, Heartbeat: 100 * time.Millisecond, PollInterval: 50 * time.Millisecond,
+	})
+	f.wait(f.enqueue(raw("quick"))[0])
+	for round := range 3 {
+		c.armed.Store(3)
+		var requests []queue.Request
+		for range 50 {
+			requests = append(requests, raw("quick"))
+		}
+		for _, r := range f.enqueue(requests...) {
+			if got := f.wait(r); got.State != "completed" {
+				t.Errorf("round %d: got %s", round, got.State)
+			}
+		}
+	}
+	if got := ran.Load(); got != 151 {
+		t.Errorf("%d runs of 151 jobs", got)
+	}
+	if n := f.number("select count(*) from stem.running"); n != 0 {
+		t.Errorf("%d claims are left", n)
+	}
+	if n := f.number("select count(*) from stem.attempts"); n != 0 {
+		t.Errorf("%d attempts were recorded besides the completions", n)
+	}
+	if !log.has("a claim whose answer was lost was put back") {
+		t.Errorf("%d answers were cut off and no claim put back", c.cuts.Load())
+	}
+	if log.has("lease lost") {
+		t.Error("the session was given up")
+	}
+	t.Logf("%d answers cut off", c.cuts.Load())
+}
