@@ -76,8 +76,8 @@ func wait(ts *testscript.TestScript, db queue.DB, statement string) {
 	ts.Fatalf("still not true after 30 s: %s", statement)
 }
 
-// work runs a worker named web-1 with the tasks ok (its result is its payload), fail (discarded: a dead letter) and again (fails,
-// and is tried again in an hour). It ends with the script; "work idle" returns when nothing is ready or running any more.
+// work runs a worker named web-1 with the tasks ok (its result is its payload), fail (discarded: a dead letter), again (fails,
+// and is tried again in an hour) and hang (until it is cancelled). It ends with the script; "work idle" returns when nothing is ready or running any more.
 func work(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || args[0] != "idle" {
 		ts.Fatalf("usage: work idle")
@@ -91,7 +91,11 @@ func work(ts *testscript.TestScript, neg bool, args []string) {
 	reg.HandleFunc("again", func(context.Context, *queue.Run) error {
 		return worker.RetryAfter(time.Hour, errors.New("mailbox full"))
 	})
-	w, err := worker.New(pool, &reg, worker.Config{Node: "web-1", Queues: map[string]int{"default": 4, "mail": 4}})
+	reg.HandleFunc("hang", func(ctx context.Context, _ *queue.Run) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	w, err := worker.New(pool, &reg, worker.Config{Node: "web-1", Heartbeat: 300 * time.Millisecond, Queues: map[string]int{"default": 4, "mail": 4}})
 	ts.Check(err)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

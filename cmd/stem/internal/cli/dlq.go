@@ -302,6 +302,7 @@ type deadChange struct {
 }
 
 func (o *deadChange) command(a *App, cmd *cobra.Command) *cobra.Command {
+	cmd.Args = takesIDs(slices.Concat([]string{"all"}, deadFilters)...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd, a, args) }
 	o.filter.bind(cmd)
 	cmd.Flags().BoolVar(&o.every, "all", false, "every dead letter")
@@ -311,13 +312,6 @@ func (o *deadChange) command(a *App, cmd *cobra.Command) *cobra.Command {
 
 func (o *deadChange) run(cmd *cobra.Command, a *App, args []string) error {
 	ctx := cmd.Context()
-	named, err := either(cmd, args, slices.Concat([]string{"all"}, deadFilters)...)
-	if err != nil {
-		return err
-	}
-	if _, err := parseIDs(args); err != nil {
-		return err
-	}
 	if err := checkReason("because", o.change.Reason); err != nil {
 		return err
 	}
@@ -325,14 +319,14 @@ func (o *deadChange) run(cmd *cobra.Command, a *App, args []string) error {
 	if err != nil {
 		return err
 	}
-	if !named && !o.every && f == (control.DeadFilter{}) { // --all=false, --fingerprint ""
+	if len(args) == 0 && !o.every && f == (control.DeadFilter{}) { // --all=false, --fingerprint ""
 		return fault.Usage("missing_argument", "%s needs ID, a filter or --all", cmd.CommandPath()).About("argument ID")
 	}
 	plane, err := a.plane(ctx)
 	if err != nil {
 		return err
 	}
-	if named {
+	if len(args) > 0 {
 		what := o.what
 		what.noun, what.plural = "dead letter", ""
 		return a.changeJobs(ctx, o.change, what, args,

@@ -186,22 +186,25 @@ func window(w *arg.Window) (since, until time.Time, err error) {
 
 var jobFilters = []string{"state", "queue", "task", "since", "until"}
 
-// either wants ids or filters, and tells which: true for ids.
-func either(cmd *cobra.Command, ids []string, filters ...string) (bool, error) {
-	given := ""
-	for _, name := range filters {
-		if cmd.Flags().Changed(name) {
-			given = name
+// takesIDs accepts ids, or none with at least one of the filters.
+func takesIDs(filters ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		given := ""
+		for _, name := range filters {
+			if cmd.Flags().Changed(name) {
+				given = name
+			}
 		}
+		switch {
+		case len(args) > 0 && given != "":
+			return fault.Usage("conflicting_flags", "ID and --%s exclude each other", given).About("flag --" + given)
+		case len(args) == 0 && given == "":
+			return fault.Usage("missing_argument", "%s needs ID, or a filter such as --%s", cmd.CommandPath(), filters[0]).
+				About("argument ID").WithHint("see %s --help", cmd.CommandPath())
+		}
+		_, err := parseIDs(args)
+		return err
 	}
-	switch {
-	case len(ids) > 0 && given != "":
-		return false, fault.Usage("conflicting_flags", "ID and --%s exclude each other", given).About("flag --" + given)
-	case len(ids) == 0 && given == "":
-		return false, fault.Usage("missing_argument", "%s needs ID, or a filter such as --%s", cmd.CommandPath(), filters[0]).
-			About("argument ID").WithHint("see %s --help", cmd.CommandPath())
-	}
-	return len(ids) > 0, nil
 }
 
 type jobListOptions struct {
@@ -308,13 +311,14 @@ func newJobCancel(a *App) *cobra.Command {
 		Example: `  stem job cancel 0198f0c2-0000-7000-8000-000000000001 --reason "sent twice"
   stem job cancel --queue mail --task mail.welcome --dry-run
   stem job cancel --queue mail --since 1h --yes`,
+		Args: takesIDs(jobFilters...),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, what := cmd.Context(), action{verb: "cancel", doing: "cancelling", done: "cancelled", noun: "job"}
-			named, f, plane, err := a.whichJobs(cmd, args, change, &filter)
+			f, plane, err := a.resolveJobs(ctx, change, &filter)
 			switch {
 			case err != nil:
 				return err
-			case named:
+			case len(args) > 0:
 				return a.changeJobs(ctx, change, what, args,
 					func(id uuid.UUID) (*control.Detail, error) { return plane.Job(ctx, id) },
 					func(ids []uuid.UUID) ([]control.Result, error) { return plane.Cancel(ctx, change.Reason, ids...) })
@@ -349,13 +353,14 @@ func newJobRetry(a *App) *cobra.Command {
 		Short: "Make dead jobs and those that wait for a retry run now",
 		Example: `  stem job retry 0198f0c2-0000-7000-8000-000000000001
   stem job retry --queue mail --state scheduled --yes`,
+		Args: takesIDs(jobFilters...),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, what := cmd.Context(), action{verb: "retry", doing: "retrying", done: "retried", noun: "job"}
-			named, f, plane, err := a.whichJobs(cmd, args, change, &filter)
+			f, plane, err := a.resolveJobs(ctx, change, &filter)
 			switch {
 			case err != nil:
 				return err
-			case named:
+			case len(args) > 0:
 				return a.changeJobs(ctx, change, what, args,
 					func(id uuid.UUID) (*control.Detail, error) { return plane.Job(ctx, id) },
 					func(ids []uuid.UUID) ([]control.Result, error) { return plane.Retry(ctx, change.Reason, ids...) })
@@ -377,24 +382,17 @@ func newJobRetry(a *App) *cobra.Command {
 	return cmd
 }
 
-// whichJobs reads what a change of jobs is given, and connects when it makes sense.
-func (a *App) whichJobs(cmd *cobra.Command, args []string, change Change, filter *jobFilter) (
-	named bool, f control.Filter, plane *control.Plane, err error,
-) {
-	if named, err = either(cmd, args, jobFilters...); err != nil {
-		return
+// resolveJobs reads what a change of jobs is given, and connects when it makes sense.
+func (a *App) resolveJobs(ctx context.Context, change Change, filter *jobFilter) (control.Filter, *control.Plane, error) {
+	if err := checkReason("reason", change.Reason); err != nil {
+		return control.Filter{}, nil, err
 	}
-	if _, err = parseIDs(args); err != nil {
-		return
+	f, err := filter.resolve()
+	if err != nil {
+		return f, nil, err
 	}
-	if err = checkReason("reason", change.Reason); err != nil {
-		return
-	}
-	if f, err = filter.resolve(); err != nil {
-		return
-	}
-	plane, err = a.plane(cmd.Context())
-	return
+	plane, err := a.plane(ctx)
+	return f, plane, err
 }
 
 func length[T any](rows iter.Seq2[T, error]) (n int64, err error) {
