@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/worker"
 )
@@ -21,18 +23,38 @@ import (
 type cutter struct {
 	armed atomic.Int64 // how many claims are still to be cut off
 	cuts  atomic.Int64
+	away  atomic.Bool // after a cut, nobody can connect either
+	gone  atomic.Bool
+}
+
+var errAway = errors.New("the server is away")
+
+// pool opens a pool whose claims can be cut off.
+func (c *cutter) pool(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	return pgtest.Open(t, url, func(config *pgxpool.Config) {
+		config.ConnConfig.Tracer = c
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if c.gone.Load() {
+				return nil, errAway
+			}
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			return &wire{Conn: conn, cutter: c}, err
+		}
+	})
 }
 
 // wire is one connection under TLS.
 type wire struct {
 	net.Conn
+	cutter *cutter
 	claims atomic.Int64
 	deaf   atomic.Bool
 }
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	if w.deaf.Load() {
+	if w.deaf.Load() || w.cutter.gone.Load() {
 		_ = w.Conn.Close()
 		return 0, io.ErrUnexpectedEOF
 	}
@@ -50,6 +72,7 @@ func (c *cutter) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.T
 	// The first claim of a connection is preceded by its preparation: that answer would be the one that is lost.
 	if w, ok := under.(*wire); ok && w.claims.Add(1) > 1 && c.armed.Add(-1) >= 0 {
 		c.cuts.Add(1)
+		c.gone.Store(c.away.Load())
 		w.deaf.Store(true)
 	}
 	return ctx
@@ -61,20 +84,7 @@ func TestAClaimWhoseAnswerIsLostLosesNoJob(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	c := &cutter{}
-	config, err := pgxpool.ParseConfig(f.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.ConnConfig.Tracer = c
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return &wire{Conn: conn}, err
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := c.pool(t, f.url)
 	var ran atomic.Int64
 	var reg worker.Registry
 	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { ran.Add(1); return nil })
@@ -110,4 +120,35 @@ func TestAClaimWhoseAnswerIsLostLosesNoJob(t *testing.T) {
 		t.Error("the session was given up")
 	}
 	t.Logf("%d answers cut off", c.cuts.Load())
+}
+
+func TestAWorkerStopsInTheMiddleOfAnAmbiguousClaim(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	c := &cutter{}
+	var reg worker.Registry
+	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { return nil })
+	log, stop := run(t, c.pool(t, f.url), &reg, worker.Config{
+		Queues: map[string]int{"default": 5}, Lease: time.Second, ShutdownGrace: time.Second, PollInterval: 50 * time.Millisecond,
+	})
+	f.wait(f.enqueue(raw("quick"))[0])
+	c.away.Store(true)
+	c.armed.Store(1)
+	r := f.enqueue(raw("quick"))[0]
+	f.eventually(10*time.Second, "a claim failed", func() bool { return log.has("claim failed") })
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	select {
+	case <-ended:
+		t.Logf("Run returned after %v", time.Since(began).Round(time.Millisecond))
+	case <-time.After(8 * time.Second):
+		t.Error("Run did not return within the grace of 1 s + 2 s (and 5 more)")
+		c.gone.Store(false)
+	}
+	// What the claim took is somebody else's now.
+	run(t, f.pool, &reg, worker.Config{Lease: time.Second})
+	if got := f.wait(r); got.State != "completed" {
+		t.Errorf("got %s", got.State)
+	}
 }
