@@ -119,6 +119,9 @@ func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
 // round claims once, if there is room, and returns when to look again.
 func (s *session) round(life context.Context) time.Duration {
 	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1)
+	if len(s.handlers) == 0 {
+		return poll // a worker without tasks heartbeats and rescues; what it claimed it could only put back
+	}
 	if s.duty || s.isAlone() {
 		return s.onDuty(life, poll)
 	}
