@@ -114,7 +114,7 @@ func TestGooseCommand(t *testing.T) {
 	url := pgtest.Database(t)
 	for _, arguments := range [][]string{{"up"}, {"down-to", "0"}, {"up"}} {
 		command := append([]string{"-dir", "migrations", "-table", db.VersionTable, "postgres", url}, arguments...)
-		if out, err := exec.CommandContext(t.Context(), goose, command...).CombinedOutput(); err != nil { //nolint:gosec // the tool that the environment names
+		if out, err := exec.CommandContext(t.Context(), goose, command...).CombinedOutput(); err != nil {
 			t.Fatalf("goose %v: %v\n%s", arguments, err, out)
 		}
 	}

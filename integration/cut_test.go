@@ -55,7 +55,7 @@ type wire struct {
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
 	if w.deaf.Load() || w.cutter.gone.Load() {
-		_ = w.Conn.Close()
+		_ = w.Close()
 		return 0, io.ErrUnexpectedEOF
 	}
 	return n, err
@@ -140,7 +140,8 @@ func TestAWorkerStopsInTheMiddleOfAnAmbiguousClaim(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- stop() }()
 	select {
-	case <-ended:
+	case err := <-ended: // a session whose database is away may say that it could not store everything
+		t.Log("Run:", err)
 		t.Logf("Run returned after %v", time.Since(began).Round(time.Millisecond))
 	case <-time.After(8 * time.Second):
 		t.Error("Run did not return within the grace of 1 s + 2 s (and 5 more)")

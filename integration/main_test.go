@@ -155,7 +155,7 @@ func newFleet(t *testing.T) *fleet {
 func (f *fleet) start(slots int) *process {
 	f.t.Helper()
 	p := &process{log: &lines{}, done: make(chan struct{})}
-	p.cmd = exec.Command(os.Args[0]) //nolint:gosec,noctx // this very program; the cleanup ends it
+	p.cmd = exec.Command(os.Args[0]) //nolint:noctx // the cleanup ends it
 	p.cmd.Env = append(os.Environ(), childEnv+"="+f.url, "STEM_INTEGRATION_SLOTS="+strconv.Itoa(slots))
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {

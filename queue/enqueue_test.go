@@ -84,7 +84,7 @@ func TestEnqueueOnEveryHandle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sqlConn.Close()
+	defer func() { _ = sqlConn.Close() }()
 	want := 0
 	for name, handle := range map[string]DB{
 		"pool": pool, "conn": conn.Conn(), "tx": tx, "sql.Tx": SQL(sqlTx), "sql.DB": SQL(db), "sql.Conn": SQL(sqlConn),

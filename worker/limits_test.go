@@ -52,7 +52,8 @@ func TestAHandlerThatOutlivesItsHardLimitKeepsItsSlot(t *testing.T) {
 	var reg worker.Registry
 	reg.HandleFunc("deaf", func(context.Context, *queue.Run) error {
 		now := running.Add(1)
-		for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
+		for old := most.Load(); now > old; old = most.Load() {
+			most.CompareAndSwap(old, now)
 		}
 		<-leave
 		running.Add(-1)

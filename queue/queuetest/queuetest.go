@@ -53,8 +53,8 @@ func (r *Recorder) Envelopes() []queue.Envelope {
 }
 
 // Enqueued returns the arguments of the jobs of that task, in order; none is an empty list.
-func Enqueued[A any](t testing.TB, r *Recorder, task queue.Task[A]) []A {
-	t.Helper()
+func Enqueued[A any](tb testing.TB, r *Recorder, task queue.Task[A]) []A {
+	tb.Helper()
 	list := []A{}
 	for _, e := range r.Envelopes() {
 		if e.Task != task.Name() {
@@ -62,7 +62,7 @@ func Enqueued[A any](t testing.TB, r *Recorder, task queue.Task[A]) []A {
 		}
 		var args A
 		if err := json.Unmarshal(e.Payload, &args); err != nil {
-			t.Fatalf("queuetest: arguments of %s: %v", e.Task, err)
+			tb.Fatalf("queuetest: arguments of %s: %v", e.Task, err)
 		}
 		list = append(list, args)
 	}
@@ -70,11 +70,11 @@ func Enqueued[A any](t testing.TB, r *Recorder, task queue.Task[A]) []A {
 }
 
 // RequireEnqueued ends the test unless exactly one job of that task was enqueued, and returns its arguments.
-func RequireEnqueued[A any](t testing.TB, r *Recorder, task queue.Task[A]) A {
-	t.Helper()
-	list := Enqueued(t, r, task)
+func RequireEnqueued[A any](tb testing.TB, r *Recorder, task queue.Task[A]) A {
+	tb.Helper()
+	list := Enqueued(tb, r, task)
 	if len(list) != 1 {
-		t.Fatalf("queuetest: %d jobs of %s were enqueued, want 1", len(list), task.Name())
+		tb.Fatalf("queuetest: %d jobs of %s were enqueued, want 1", len(list), task.Name())
 	}
 	return list[0]
 }
