@@ -115,11 +115,11 @@ func column[T any](t *testing.T, db control.DB, query string, args ...any) []T {
 func (l *lab) mutate(t *testing.T, function string, pairs ...string) {
 	t.Helper()
 	text := one[string](t, l.owner, "select pg_get_functiondef($1::regproc)", "stem."+function)
-	for i := 0; i < len(pairs); i += 2 {
-		if !strings.Contains(text, pairs[i]) {
-			t.Fatalf("stem.%s does not contain %q any more: adapt this mutation", function, pairs[i])
+	for pair := range slices.Chunk(pairs, 2) {
+		if !strings.Contains(text, pair[0]) {
+			t.Fatalf("stem.%s does not contain %q any more: adapt this mutation", function, pair[0])
 		}
-		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
+		text = strings.Replace(text, pair[0], pair[1], 1)
 	}
 	run(t, l.owner, text)
 }
@@ -210,12 +210,12 @@ func (l *lab) hire(t *testing.T, node, slots string) hand {
 var lanes = []int16{9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109}
 
 // claim claims up to n jobs of a queue and returns them with the claim's id.
-func claim(t *testing.T, db control.DB, w hand, queue string, n int) ([]uuid.UUID, uuid.UUID) {
+func claim(t *testing.T, db control.DB, w hand, queue string, n int32) ([]uuid.UUID, uuid.UUID) {
 	t.Helper()
 	id := uuid.New()
 	rows, err := store.New(db).Claim(t.Context(), store.ClaimParams{
-		Worker: w.id, Epoch: w.epoch, Claim: id, Seq: 1, Total: int32(n),
-		Queues: []string{queue}, Limits: []int32{int32(n)}, First: []int32{1}, Last: []int32{int32(len(lanes))},
+		Worker: w.id, Epoch: w.epoch, Claim: id, Seq: 1, Total: n,
+		Queues: []string{queue}, Limits: []int32{n}, First: []int32{1}, Last: []int32{20},
 		Lanes: lanes, Lows: make([]int64, len(lanes)),
 	})
 	must(t, err)
@@ -248,12 +248,12 @@ func putBack(t *testing.T, db control.DB, w hand, id uuid.UUID, verb string, del
 }
 
 // kill enqueues n jobs and gives them up with the reason.
-func (l *lab) kill(t *testing.T, n int, reason, arguments string) []uuid.UUID {
+func (l *lab) kill(t *testing.T, n int32, reason, arguments string) []uuid.UUID {
 	t.Helper()
 	w := l.hire(t, "undertaker", `{"default": 1}`)
-	l.enqueue(t, n, arguments)
+	l.enqueue(t, int(n), arguments)
 	jobs, id := claim(t, l.pool, w, "default", n)
-	if len(jobs) != n {
+	if len(jobs) != int(n) {
 		t.Fatalf("claimed %d of %d", len(jobs), n)
 	}
 	putBack(t, l.pool, w, id, "discard", 0, reason, "boom: "+reason, jobs...)
