@@ -44,6 +44,7 @@ type dispatcher struct {
 	suspectAt time.Time
 	suspects  int // how many looks in a row found one waiting
 
+	life         context.Context //nolint:containedctx // the session's own
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
 	stopHandlers context.CancelCauseFunc
 	end          context.CancelCauseFunc
@@ -118,6 +119,9 @@ func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
 // round claims once, if there is room, and returns when to look again.
 func (s *session) round(life context.Context) time.Duration {
 	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1)
+	if len(s.handlers) == 0 {
+		return poll // a worker without tasks heartbeats and rescues; what it claimed it could only put back
+	}
 	if s.duty || s.isAlone() {
 		return s.onDuty(life, poll)
 	}
@@ -152,8 +156,10 @@ func (s *session) round(life context.Context) time.Duration {
 // is left, the time between the gate's look at a commit and that commit becoming visible.
 func (s *session) lookAgain(life context.Context, poll time.Duration) time.Duration {
 	if !s.idle {
-		s.setIdle(life, true)
-		return 0
+		if s.setIdle(life, true); s.idle {
+			return 0
+		}
+		return poll
 	}
 	pauses := [...]time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
 	if s.quiet < len(pauses) {
@@ -347,8 +353,12 @@ func (s *session) drain(life context.Context) error {
 	s.activeMu.Lock()
 	left := len(s.active)
 	s.activeMu.Unlock()
-	if left > 0 {
-		return fmt.Errorf("worker: %d handlers did not end within the shutdown grace; their jobs went back to the line", left)
+	s.mu.Lock()
+	unstored := s.pending
+	s.mu.Unlock()
+	if left > 0 || unstored > 0 {
+		return fmt.Errorf("worker: shutdown grace over: %d handlers would not end, %d outcomes could not be stored; those jobs run again",
+			left, unstored)
 	}
 	s.log.InfoContext(life, "worker stopped", "worker", s.id)
 	return nil

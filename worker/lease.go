@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -184,6 +185,9 @@ func (s *session) cancelRunning(claims map[uuid.UUID]uuid.UUID, cause error) int
 	for id, t := range s.active {
 		if claims != nil && claims[id] != t.run.Claim.ID {
 			continue
+		}
+		if claims != nil && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
+			continue // it called Complete after the heartbeat asked: its row is gone because it committed, or ST001 tells it
 		}
 		if t.ctx.Err() == nil {
 			t.cancel(cause)

@@ -64,11 +64,7 @@ func (s *session) settle(h *held, o outcome) {
 		}
 		select {
 		case s.outcomes <- o:
-		case <-s.handling.Done(): // lost: nothing would count
-			select {
-			case s.outcomes <- o:
-			default:
-			}
+		case <-s.life.Done(): // lost: nothing would count
 		}
 	})
 }

@@ -169,7 +169,7 @@ type session struct {
 }
 
 func newSession(w *Worker, own *pgxpool.Pool) *session {
-	s := &session{Worker: w, id: uuid.New(), own: own, db: store.New(own)}
+	s := &session{Worker: w, id: uuid.New(), own: own, db: store.Over(own)}
 	s.dispatcher.init(w.config)
 	s.settler.init()
 	return s
@@ -181,7 +181,7 @@ func (s *session) run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	handling, stopHandlers := context.WithCancelCause(life)
-	s.handling, s.stopHandlers, s.end, s.stopping = handling, stopHandlers, end, ctx.Done()
+	s.life, s.handling, s.stopHandlers, s.end, s.stopping = life, handling, stopHandlers, end, ctx.Done()
 
 	var loops, settling sync.WaitGroup
 	settling.Go(func() { s.settleLoop(life) })

@@ -1,0 +1,88 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Worker is a worker process as the database knows it.
+type Worker struct {
+	ID        uuid.UUID
+	State     string // live; silent: its lease is over, and nobody has declared it lost yet; lost: within the last 24 hours
+	Node      string
+	Namespace string
+	Host      string
+	PID       int
+	Boot      string
+	Version   string
+	Epoch     int64
+
+	StartedAt   time.Time
+	HeartbeatAt time.Time
+	Silent      time.Duration // since its last heartbeat
+	LeaseLeft   time.Duration // below zero for a silent one
+	LostAt      time.Time
+
+	Slots   map[string]int // by queue
+	Idle    []string       // the queues for which it is asleep
+	Tasks   []string
+	Stats   json.RawMessage // its own counters, as of its last heartbeat
+	Running int64           // claims it holds, prefetched ones included
+}
+
+// A Task is what live workers have registered under one name.
+type Task struct {
+	Name    string
+	Workers int64
+	Nodes   []string // at most 100
+	Queues  []string // those that these workers serve, at most 100
+}
+
+// Workers lists the workers of a namespace (empty: of all), live ones first, then silent, then lost ones, each by node.
+func (p *Plane) Workers(ctx context.Context, namespace string) ([]Worker, error) {
+	rows, err := p.queries.ListWorkers(ctx, namespace)
+	if err != nil {
+		return nil, wrap("list workers", err)
+	}
+	list := make([]Worker, 0, len(rows))
+	for _, r := range rows {
+		list = append(list, Worker{
+			ID: r.ID, State: r.State, Node: r.Node, Namespace: r.Namespace, Host: r.Host, PID: int(r.Pid), Boot: r.Boot,
+			Version: r.Version, Epoch: r.Epoch, StartedAt: at(r.StartedAt), HeartbeatAt: at(r.HeartbeatAt),
+			Silent: span(r.SilentUs), LeaseLeft: span(r.LeaseLeftUs), LostAt: at(r.LostAt),
+			Slots: slots(r.Slots), Idle: r.Idle, Tasks: r.Tasks, Stats: r.Stats, Running: r.Running,
+		})
+	}
+	return list, nil
+}
+
+// Tasks lists what the live workers of a namespace (empty: of all) have registered, by name.
+func (p *Plane) Tasks(ctx context.Context, namespace string) ([]Task, error) {
+	rows, err := p.queries.ListTasks(ctx, namespace)
+	if err != nil {
+		return nil, wrap("list tasks", err)
+	}
+	list := make([]Task, 0, len(rows))
+	for _, r := range rows {
+		list = append(list, Task{Name: r.Task, Workers: r.Workers, Nodes: r.Nodes, Queues: r.Queues})
+	}
+	return list, nil
+}
+
+// slots reads what a worker said of itself: what is no number is left out, so that one odd row does not hide the others.
+func slots(b []byte) map[string]int {
+	var raw map[string]any
+	if json.Unmarshal(b, &raw) != nil {
+		return nil
+	}
+	m := make(map[string]int, len(raw))
+	for queue, v := range raw {
+		if n, ok := v.(float64); ok {
+			m[queue] = int(n)
+		}
+	}
+	return m
+}
