@@ -129,3 +129,15 @@ func TestSuspectsHaveNoMarks(t *testing.T) {
 		t.Errorf("got %v from %v", p.Lanes, p.Lows)
 	}
 }
+
+func TestAClaimDuringTheQuestionDoesNotThrowTheMarksAway(t *testing.T) {
+	t.Parallel()
+	l := newLedger()
+	_, _, lows := l.question()
+	b, _ := l.begin()
+	l.saw(b, []store.ClaimRow{row(70, "20")}, false, l.now)
+	l.answer(lows, store.HorizonRow{LastPos: 60, OldestXid: "10", Heads: make([]int64, laneCount)})
+	if got := l.lane5(); got.recent != 70 || l.proposed != 60 {
+		t.Errorf("got %+v, proposed %d", got, l.proposed)
+	}
+}
