@@ -33,7 +33,7 @@ type Plane struct {
 
 // New returns a Plane over db, whose login needs EXECUTE on the functions of schema stem that it calls, and no right on a table.
 func New(db DB) *Plane {
-	return &Plane{db: db, queries: store.New(db)}
+	return &Plane{db: db, queries: store.Over(db)}
 }
 
 // beginner is what tells a handle that can have a transaction of its own from one that is a transaction.
@@ -66,7 +66,7 @@ func (p *Plane) act(ctx context.Context, f func(*store.Queries) error) error {
 	const tries = 5
 	for try := 1; ; try++ {
 		err := pgx.BeginTxFunc(ctx, b, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-			return f(store.New(tx))
+			return f(store.Over(tx))
 		})
 		if try == tries || !repeatable(err) {
 			return err

@@ -138,7 +138,7 @@ func TestRaiseEpoch(t *testing.T) {
 			enqueue(t, l.me, 3, "")
 			l.mutate(t, "claim", gatedClaim...)
 			if c.mutant {
-				l.mutate(t, "raise_epoch", "perform from stem.workers w where w.id = p_worker and w.epoch = p_epoch for update;", "")
+				l.mutate(t, "raise_epoch", "perform from stem.workers w where w.id = p_worker and w.epoch in (p_epoch, p_epoch + 1) for update;", "")
 			}
 			openGate := l.closeGate(t)
 			conn := l.connect(t)

@@ -59,6 +59,11 @@ func NewMigrator(ctx context.Context, url, owner string) (*Migrator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("db: %w", err)
 	}
+	return OpenMigrator(ctx, config, owner)
+}
+
+// OpenMigrator is NewMigrator for a connection that is configured already.
+func OpenMigrator(ctx context.Context, config *pgx.ConnConfig, owner string) (*Migrator, error) {
 	var options []stdlib.OptionOpenDB
 	if owner != "" {
 		options = append(options, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {

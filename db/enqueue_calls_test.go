@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func manyJobs(list ...uuid.UUID) store.EnqueueManyParams {
 	n := len(list)
 	return store.EnqueueManyParams{
 		Ids: list, Tasks: repeat("t", n), Queues: repeat("default", n), Payloads: repeat([]byte("{}"), n), Codecs: repeat("application/json", n),
-		Headers: make([][]byte, n), Priorities: repeat(int16(5), n), RunAts: make([]pgtype.Timestamptz, n), DelaysUs: make([]int64, n),
+		Headers: make([]json.RawMessage, n), Priorities: repeat(int16(5), n), RunAts: make([]pgtype.Timestamptz, n), DelaysUs: make([]int64, n),
 		NominalAts: make([]pgtype.Timestamptz, n), ExpiresAts: make([]pgtype.Timestamptz, n), MaxAttempts: repeat(int16(20), n),
 		HardLimitsUs: make([]int64, n), SoftLimitsUs: make([]int64, n), UniqueKeys: make([][]byte, n), UniqueScopes: make([]int16, n),
 		UniquePeriodsUs: make([]int64, n), Replace: make([]bool, n), Origins: repeat("app", n), PayloadVersions: make([]int32, n),

@@ -1,7 +1,7 @@
 package db_test
 
 import (
-		"testing"
+	"testing"
 
 	"github.com/google/uuid"
 

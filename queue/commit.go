@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -25,7 +26,7 @@ const (
 // CommitStatus asks the server what became of the transaction with that id (Receipt.XID), on a fresh handle of the same
 // server. It needs no right on any table.
 func CommitStatus(ctx context.Context, db DB, xid string) (TxStatus, error) {
-	status, err := store.New(db).CommitStatus(ctx, xid)
+	status, err := store.Over(db).CommitStatus(ctx, xid)
 	if err != nil {
 		return TxForgotten, fmt.Errorf("queue: commit status of %q: %w", xid, err)
 	}
@@ -35,8 +36,11 @@ func CommitStatus(ctx context.Context, db DB, xid string) (TxStatus, error) {
 // Commit commits tx, and tells an honest answer from a lost one: when the connection dies after COMMIT was sent, the error
 // is ErrCommitUnknown and carries the transaction id of the receipts, for CommitStatus.
 func Commit(ctx context.Context, tx pgx.Tx, receipts ...Receipt) error {
+	// Asked before and not of the error after: when the answer to a simple query is lost, pgx reports the closed connection
+	// it found next, as an error that is "safe to retry".
+	sendable := ctx.Err() == nil && !tx.Conn().IsClosed()
 	err := tx.Commit(ctx)
-	if err == nil || !lost(err) {
+	if err == nil || !sendable || answered(err) {
 		return err
 	}
 	unknown := &CommitUnknownError{IDs: make([]uuid.UUID, 0, len(receipts)), Err: err}
@@ -47,10 +51,8 @@ func Commit(ctx context.Context, tx pgx.Tx, receipts ...Receipt) error {
 	return unknown
 }
 
-// lost tells whether the server's answer to a COMMIT never came.
-func lost(err error) bool {
-	if pgconn.SafeToRetry(err) {
-		return false
-	}
-	return pgconn.Timeout(err) || isConnectionError(err)
+// answered tells whether the outcome of a COMMIT that was sent is known all the same.
+func answered(err error) bool {
+	_, said := errors.AsType[*pgconn.PgError](err)
+	return said || errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, pgx.ErrTxCommitRollback)
 }

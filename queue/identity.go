@@ -15,7 +15,7 @@ func newID(at time.Time) uuid.UUID {
 	_, _ = rand.Read(id[:]) // never fails: it ends the program instead
 	ms := at.UnixMilli()
 	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
+		id[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // one byte after the other
 	}
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80

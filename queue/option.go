@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,9 +112,7 @@ func NominalAt(t time.Time) Option { return func(s *spec) { s.nominalAt = t } }
 func Header(name, value string) Option {
 	return func(s *spec) {
 		h := make(map[string]string, len(s.headers)+1)
-		for k, v := range s.headers {
-			h[k] = v
-		}
+		maps.Copy(h, s.headers)
 		h[name] = value
 		s.headers = h
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -90,8 +91,8 @@ func (q *Queue) Enqueue(ctx context.Context, db DB, requests ...Request) ([]Rece
 	for i := range jobs {
 		envelopes[i] = &jobs[i].envelope
 	}
-	for i := len(q.config.Hooks) - 1; i >= 0; i-- {
-		hook, next := q.config.Hooks[i], enqueue
+	for _, hook := range slices.Backward(q.config.Hooks) {
+		next := enqueue
 		enqueue = func(ctx context.Context) ([]Receipt, error) { return hook(ctx, envelopes, next) }
 	}
 	return enqueue(ctx)

@@ -21,13 +21,13 @@ func (q *Queue) send(ctx context.Context, db DB, jobs []built) ([]Receipt, error
 	var receipts []Receipt
 	var serverTime time.Time
 	if len(jobs) == 1 {
-		row, err := store.New(db).EnqueueOne(ctx, oneParams(&jobs[0]))
+		row, err := store.Over(db).EnqueueOne(ctx, oneParams(&jobs[0]))
 		if err != nil {
 			return nil, q.translate(err)
 		}
 		receipts, serverTime = []Receipt{{ID: row.JobID, Duplicate: row.Duplicate, XID: row.Xid}}, row.ServerTime.Time
 	} else {
-		rows, err := store.New(db).EnqueueMany(ctx, manyParams(jobs))
+		rows, err := store.Over(db).EnqueueMany(ctx, manyParams(jobs))
 		if err != nil {
 			return nil, q.translate(err)
 		}
@@ -97,7 +97,7 @@ func manyParams(jobs []built) store.EnqueueManyParams {
 	n := len(jobs)
 	p := store.EnqueueManyParams{
 		Ids: make([]uuid.UUID, n), Tasks: make([]string, n), Queues: make([]string, n), Payloads: make([][]byte, n),
-		Codecs: make([]string, n), Headers: make([][]byte, n), Priorities: make([]int16, n), RunAts: make([]pgtype.Timestamptz, n),
+		Codecs: make([]string, n), Headers: make([]json.RawMessage, n), Priorities: make([]int16, n), RunAts: make([]pgtype.Timestamptz, n),
 		DelaysUs: make([]int64, n), NominalAts: make([]pgtype.Timestamptz, n), ExpiresAts: make([]pgtype.Timestamptz, n),
 		MaxAttempts: make([]int16, n), HardLimitsUs: make([]int64, n), SoftLimitsUs: make([]int64, n), UniqueKeys: make([][]byte, n),
 		UniqueScopes: make([]int16, n), UniquePeriodsUs: make([]int64, n), Replace: make([]bool, n), Origins: make([]string, n),

@@ -35,15 +35,15 @@ func (d sqlDB) Exec(ctx context.Context, query string, args ...any) (pgconn.Comm
 }
 
 func (d sqlDB) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
-	rows, err := d.handle.QueryContext(ctx, query, args...)
+	rows, err := d.handle.QueryContext(ctx, query, args...) //nolint:rowserrcheck // checked by whoever reads the rows
 	if err != nil {
 		return nil, err
 	}
-	return &sqlRows{rows: rows}, nil //nolint:sqlclosecheck // closed by the caller, as pgx.Rows are
+	return &sqlRows{rows: rows}, nil
 }
 
 func (d sqlDB) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
-	rows, err := d.Query(ctx, query, args...)
+	rows, err := d.Query(ctx, query, args...) //nolint:rowserrcheck // checked in sqlRow.Scan
 	return sqlRow{rows: rows, err: err}
 }
 

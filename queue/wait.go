@@ -3,14 +3,10 @@ package queue
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -39,7 +35,7 @@ func Wait(ctx context.Context, db DB, id uuid.UUID) (Result, error) {
 			return Result{}, fmt.Errorf("queue: wait for %s: %w", id, context.Cause(ctx))
 		case <-timer.C:
 		}
-		rows, err := store.New(db).JobStates(ctx, []uuid.UUID{id})
+		rows, err := store.Over(db).JobStates(ctx, []uuid.UUID{id})
 		if err != nil {
 			return Result{}, fmt.Errorf("queue: wait for %s: %w", id, err)
 		}
@@ -52,12 +48,4 @@ func Wait(ctx context.Context, db DB, id uuid.UUID) (Result, error) {
 		}
 		timer.Reset(pause)
 	}
-}
-
-func isConnectionError(err error) bool {
-	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
-		return false
-	}
-	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

@@ -48,22 +48,26 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 // voidClaim resolves a claim whose answer was lost: it may have taken jobs, and may still be running. The epoch is raised,
 // which waits for one in flight and voids one that has not started; then what it took goes back, uncharged.
 func (s *session) voidClaim(life context.Context, claim uuid.UUID) {
+	// No heartbeat in between: it would present an epoch that may be raised already, and take the answer for a lost lease.
+	s.epochMu.Lock()
+	defer s.epochMu.Unlock()
 	for pause := 10 * time.Millisecond; life.Err() == nil; pause = min(2*pause, time.Second) {
 		if s.tryVoid(life, claim) {
 			return
 		}
 		select {
+		case <-s.stopping: // what it took, if anything, is left to rescue
+			return
 		case <-life.Done():
 		case <-time.After(pause):
 		}
 	}
 }
 
+// tryVoid tries once. The caller holds epochMu.
 func (s *session) tryVoid(life context.Context, claim uuid.UUID) bool {
 	ctx, cancel := context.WithTimeout(life, s.config.Heartbeat)
 	defer cancel()
-	s.epochMu.Lock()
-	defer s.epochMu.Unlock()
 	raised, err := s.db.RaiseEpoch(ctx, s.id, s.epoch)
 	if err != nil {
 		return false

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,9 +44,11 @@ type dispatcher struct {
 	suspectAt time.Time
 	suspects  int // how many looks in a row found one waiting
 
+	life         context.Context //nolint:containedctx // the session's own
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
 	stopHandlers context.CancelCauseFunc
 	end          context.CancelCauseFunc
+	stopping     <-chan struct{} // closed when Run's context is done
 }
 
 // line is one queue as this worker sees it.
@@ -65,7 +68,9 @@ type held struct {
 	ctx    context.Context //nolint:containedctx // the handler's, so that others can look at its end
 	cancel context.CancelCauseFunc
 	begun  bool
-	once   sync.Once // settles at most once
+	taken  time.Time    // when it was claimed, by this clock
+	once   sync.Once    // settles at most once
+	ends   atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
 }
 
 type totals struct {
@@ -113,10 +118,14 @@ func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
 
 // round claims once, if there is room, and returns when to look again.
 func (s *session) round(life context.Context) time.Duration {
-	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1) //nolint:gosec // jitter
+	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1)
+	if len(s.handlers) == 0 {
+		return poll // a worker without tasks heartbeats and rescues; what it claimed it could only put back
+	}
 	if s.duty || s.isAlone() {
 		return s.onDuty(life, poll)
 	}
+	s.giveBack()
 	wants, total := s.wants()
 	if total == 0 {
 		s.setIdle(life, false) // a busy worker wants no notifications: each one serialises commits
@@ -147,8 +156,10 @@ func (s *session) round(life context.Context) time.Duration {
 // is left, the time between the gate's look at a commit and that commit becoming visible.
 func (s *session) lookAgain(life context.Context, poll time.Duration) time.Duration {
 	if !s.idle {
-		s.setIdle(life, true)
-		return 0
+		if s.setIdle(life, true); s.idle {
+			return 0
+		}
+		return poll
 	}
 	pauses := [...]time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
 	if s.quiet < len(pauses) {
@@ -157,6 +168,23 @@ func (s *session) lookAgain(life context.Context, poll time.Duration) time.Durat
 	}
 	s.watchSuspects(life)
 	return poll
+}
+
+// giveBack puts back what was prefetched for a slot that did not become free: the jobs before it take longer than those that
+// the prefetch was reckoned from, and another worker may have room.
+func (s *session) giveBack() {
+	s.mu.Lock()
+	var stale []*held
+	for _, l := range s.lines {
+		if len(l.buffer) > 0 && time.Since(l.buffer[0].taken) > s.config.PollInterval {
+			stale, l.buffer = append(stale, l.buffer...), nil
+			l.mean = max(l.mean, s.config.PollInterval) // no prefetch until jobs are seen to be short again
+		}
+	}
+	s.mu.Unlock()
+	for _, h := range stale {
+		s.settle(h, outcome{verb: verbRelease})
+	}
 }
 
 // setIdle raises or lowers this worker's flag for all its queues.
@@ -208,10 +236,11 @@ func (s *session) isEmpty() bool {
 
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
 func (s *session) take(rows []store.ClaimRow, suspect bool) {
+	now := time.Now()
 	s.mu.Lock()
 	for _, row := range rows {
 		l := s.lines[slices.IndexFunc(s.lines, func(l *line) bool { return l.name == row.Queue })]
-		l.buffer = append(l.buffer, &held{line: l, row: row})
+		l.buffer = append(l.buffer, &held{line: l, row: row, taken: now})
 		s.pending++
 		s.totals.claimed++
 		s.alone = s.alone || suspect
@@ -251,7 +280,9 @@ func (s *session) release(settled []*held) {
 	for _, h := range settled {
 		s.pending--
 		if h.begun {
-			h.line.free++
+			if h.ends.Add(1) == 2 {
+				h.line.free++
+			}
 			if h.run != nil && !h.run.Claim.Started.IsZero() {
 				took := time.Since(h.run.Claim.Started)
 				h.line.mean += (took - h.line.mean) / 8
@@ -263,6 +294,21 @@ func (s *session) release(settled []*held) {
 	}
 	if s.pending == 0 {
 		s.alone = false
+	}
+	s.mu.Unlock()
+	s.kick()
+}
+
+// returned notes that the handler has ended. One that outlived its hard limit frees its slot only now.
+func (s *session) returned(h *held) {
+	if h.ends.Add(1) < 2 {
+		return // release will
+	}
+	fenced := s.isFenced()
+	s.mu.Lock()
+	h.line.free++
+	if !fenced {
+		s.beginLine(h.line)
 	}
 	s.mu.Unlock()
 	s.kick()
@@ -307,8 +353,12 @@ func (s *session) drain(life context.Context) error {
 	s.activeMu.Lock()
 	left := len(s.active)
 	s.activeMu.Unlock()
-	if left > 0 {
-		return fmt.Errorf("worker: %d handlers did not end within the shutdown grace; their jobs went back to the line", left)
+	s.mu.Lock()
+	unstored := s.pending
+	s.mu.Unlock()
+	if left > 0 || unstored > 0 {
+		return fmt.Errorf("worker: shutdown grace over: %d handlers would not end, %d outcomes could not be stored; those jobs run again",
+			left, unstored)
 	}
 	s.log.InfoContext(life, "worker stopped", "worker", s.id)
 	return nil

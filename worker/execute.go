@@ -25,29 +25,33 @@ const (
 func (s *session) execute(h *held) {
 	handler, early := s.prepare(h)
 	if early != nil {
+		s.returned(h)
 		s.settle(h, *early)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.handling)
 	defer cancel(nil)
 	h.ctx, h.cancel = ctx, cancel
+	h.run.Claim.Started = time.Now()
 	s.activeMu.Lock()
 	s.active[h.run.ID] = h
 	s.activeMu.Unlock()
 	defer func() {
 		s.activeMu.Lock()
-		delete(s.active, h.run.ID)
+		if s.active[h.run.ID] == h { // after a hard limit the job may run again here while this handler goes on
+			delete(s.active, h.run.ID)
+		}
 		s.activeMu.Unlock()
 	}()
-	h.run.Claim.Started = time.Now()
 	defer s.limit(h, h.run.SoftLimit, func() { cancel(ErrSoftLimit) })()
 	defer s.limit(h, h.run.HardLimit, func() {
 		cancel(ErrHardLimit)
-		// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends (release is by the
-		// settler, so a handler that ignores its context is reported and counted as held by its goroutine).
+		// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends: see returned.
 		s.settle(h, s.failure(h.run, ErrHardLimit))
 	})()
-	s.settle(h, s.judge(h, call(ctx, handler, h.run)))
+	err := call(ctx, handler, h.run)
+	s.returned(h)
+	s.settle(h, s.judge(h, err))
 }
 
 // limit runs end after d, unless the returned function is called first.

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,10 +135,10 @@ func (s *session) renew(life context.Context) bool {
 	}
 	s.renewed(began)
 	if len(row.Cancelled) > 0 {
-		s.cancelRunning(row.Cancelled, ErrCancelled)
+		s.cancelRunning(only(jobs, claims, row.Cancelled), ErrCancelled)
 	}
 	if len(row.Lost) > 0 {
-		if n := s.cancelRunning(row.Lost, ErrLeaseLost); n > 0 {
+		if n := s.cancelRunning(only(jobs, claims, row.Lost), ErrLeaseLost); n > 0 {
 			s.log.WarnContext(life, "lost claims", "worker", s.id, "jobs", n)
 		}
 	}
@@ -163,18 +165,31 @@ func (s *session) running() (jobs, claims []uuid.UUID) {
 	return jobs, claims
 }
 
-// cancelRunning cancels the handlers of these jobs, nil meaning all, and returns how many it cancelled now.
-func (s *session) cancelRunning(jobs []uuid.UUID, cause error) int {
-	s.activeMu.Lock()
-	defer s.activeMu.Unlock()
-	if jobs == nil {
-		for id := range s.active {
-			jobs = append(jobs, id)
+// only returns the claims, by job, of those jobs that are chosen. The answer to a heartbeat is about the claims it named: a job
+// may have ended meanwhile and have been claimed again.
+func only(jobs, claims, chosen []uuid.UUID) map[uuid.UUID]uuid.UUID {
+	found := make(map[uuid.UUID]uuid.UUID, len(chosen))
+	for i, id := range jobs {
+		if slices.Contains(chosen, id) {
+			found[id] = claims[i]
 		}
 	}
+	return found
+}
+
+// cancelRunning cancels the handlers of these claims, nil meaning all, and returns how many it cancelled now.
+func (s *session) cancelRunning(claims map[uuid.UUID]uuid.UUID, cause error) int {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
 	n := 0
-	for _, id := range jobs {
-		if t := s.active[id]; t != nil && t.ctx.Err() == nil {
+	for id, t := range s.active {
+		if claims != nil && claims[id] != t.run.Claim.ID {
+			continue
+		}
+		if claims != nil && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
+			continue // it called Complete after the heartbeat asked: its row is gone because it committed, or ST001 tells it
+		}
+		if t.ctx.Err() == nil {
 			t.cancel(cause)
 			n++
 		}

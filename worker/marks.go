@@ -25,6 +25,7 @@ type marks struct {
 	lanes []lane
 	first map[string]int // index of a queue's first lane; it has ten, highest priority first
 
+	asked    int64  // the highest mark when stem.horizon was asked
 	proposed int64  // P; 0 when none is under way
 	proof    uint64 // X; 0 until a claim took something after P was read
 	nextSafe time.Time
@@ -65,15 +66,16 @@ func (m *marks) init(queues []string) {
 
 // began is when a look was begun, and of which kind it is.
 type began struct {
-	kind look
-	at   time.Time
+	kind     look
+	at       time.Time
+	proposed int64 // P at that time: only a claim that began after P was read gives a proof
 }
 
 // look fills in the lanes of a claim, and decides where each begins.
 func (m *marks) look(p *store.ClaimParams, wants []int32, suspect bool, now time.Time) began {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := began{kind: lookRecent, at: now}
+	b := began{kind: lookRecent, at: now, proposed: m.proposed}
 	switch {
 	case suspect:
 		b.kind = lookSuspects
@@ -129,7 +131,7 @@ func (m *marks) saw(b began, rows []store.ClaimRow, short bool, now time.Time) {
 	}
 	for i := range rows {
 		r := &rows[i]
-		if m.proposed > 0 && m.proof == 0 {
+		if m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
 			m.proof, _ = strconv.ParseUint(r.Xid, 10, 64) // our own statement printed it
 		}
 		if r.Lane < laneCount {
@@ -153,7 +155,9 @@ func (m *marks) forget() {
 func (m *marks) question() (queues []string, lanes []int16, lows []int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked = 0
 	for _, l := range m.lanes {
+		m.asked = max(m.asked, l.safe, l.recent)
 		queues, lanes, lows = append(queues, l.queue), append(lanes, l.number), append(lows, l.safe)
 	}
 	return queues, lanes, lows
@@ -163,11 +167,8 @@ func (m *marks) question() (queues []string, lanes []int16, lows []int64) {
 func (m *marks) answer(lows []int64, row store.HorizonRow) {
 	oldest, err := strconv.ParseUint(row.OldestXid, 10, 64)
 	m.mu.Lock()
-	behind := err != nil || row.LastPos < m.proposed
-	for _, l := range m.lanes {
-		behind = behind || row.LastPos < l.safe || row.LastPos < l.recent
-	}
-	if behind {
+	// Not the marks of now: a claim may have taken what was enqueued after the answer.
+	if err != nil || row.LastPos < m.proposed || row.LastPos < m.asked {
 		m.mu.Unlock()
 		m.forget()
 		return

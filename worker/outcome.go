@@ -82,7 +82,7 @@ func Complete[A any](ctx context.Context, tx queue.DB, job *queue.Job[A]) error 
 func CompleteRun(ctx context.Context, tx queue.DB, run *queue.Run) error {
 	c := run.Claim
 	c.Completing()
-	err := store.New(tx).Complete(ctx, store.CompleteParams{
+	err := store.Over(tx).Complete(ctx, store.CompleteParams{
 		Job: c.Job, Claim: c.ID, Worker: c.Worker, AgeUs: c.Age(), Result: c.Result(),
 	})
 	if err == nil {

@@ -45,7 +45,11 @@ func (reg *Registry) HandleFunc(task string, handler Handler, defaults ...queue.
 }
 
 // Tasks lists the registered tasks, sorted.
-func (reg *Registry) Tasks() []string { return slices.Sorted(maps.Keys(reg.entries)) }
+func (reg *Registry) Tasks() []string {
+	names := slices.AppendSeq([]string{}, maps.Keys(reg.entries)) // not nil, which would be NULL
+	slices.Sort(names)
+	return names
+}
 
 func (reg *Registry) add(task string, defaults queue.Envelope, handler Handler) {
 	if _, taken := reg.entries[task]; taken {

@@ -64,11 +64,7 @@ func (s *session) settle(h *held, o outcome) {
 		}
 		select {
 		case s.outcomes <- o:
-		case <-s.handling.Done(): // lost: nothing would count
-			select {
-			case s.outcomes <- o:
-			default:
-			}
+		case <-s.life.Done(): // lost: nothing would count
 		}
 	})
 }
@@ -80,7 +76,6 @@ func (s *session) settleLoop(life context.Context) {
 	defer again.Stop()
 	for {
 		batch := waiting
-		waiting = nil
 		select {
 		case <-life.Done():
 			return
@@ -320,15 +315,15 @@ func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]
 	p := store.PutBackParams{Worker: s.id}
 	for _, o := range batch {
 		text := sanitize.Text(o.err)
-		print := ""
+		mark := ""
 		if text != "" && o.verb != verbRelease {
-			print = fingerprint.Of(o.held.row.Task, text)
+			mark = fingerprint.Of(o.held.row.Task, text)
 		}
 		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.row.ClaimID)
 		p.Verbs, p.DelaysUs = append(p.Verbs, string(o.verb)), append(p.DelaysUs, o.delay.Microseconds())
 		p.GracesUs, p.AgesUs = append(p.GracesUs, o.grace.Microseconds()), append(p.AgesUs, o.age)
 		p.Reasons, p.Errors = append(p.Reasons, o.reason), append(p.Errors, text)
-		p.Fingerprints = append(p.Fingerprints, print)
+		p.Fingerprints = append(p.Fingerprints, mark)
 	}
 	rows, err := s.db.PutBack(ctx, p)
 	moved := make(map[uuid.UUID]bool, len(rows))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,8 +43,8 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
 	for task, e := range registry.entries {
 		h := e.handler
-		for i := len(c.Middleware) - 1; i >= 0; i-- {
-			h = c.Middleware[i](h)
+		for _, wrap := range slices.Backward(c.Middleware) {
+			h = wrap(h)
 		}
 		w.handlers[task] = h
 	}
@@ -168,7 +169,7 @@ type session struct {
 }
 
 func newSession(w *Worker, own *pgxpool.Pool) *session {
-	s := &session{Worker: w, id: uuid.New(), own: own, db: store.New(own)}
+	s := &session{Worker: w, id: uuid.New(), own: own, db: store.Over(own)}
 	s.dispatcher.init(w.config)
 	s.settler.init()
 	return s
@@ -180,7 +181,7 @@ func (s *session) run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	handling, stopHandlers := context.WithCancelCause(life)
-	s.handling, s.stopHandlers, s.end = handling, stopHandlers, end
+	s.life, s.handling, s.stopHandlers, s.end, s.stopping = life, handling, stopHandlers, end, ctx.Done()
 
 	var loops, settling sync.WaitGroup
 	settling.Go(func() { s.settleLoop(life) })

@@ -2,17 +2,27 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stemqueue/stem/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"stem": main})
+	testscript.Main(tests{m}, map[string]func(){"stem": main})
 }
+
+// tests runs the tests and stops the database that they shared.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int { return pgtest.Run(t.m) }
 
 // The scripts run the real program in an environment without any STEM_ variable. "go test -update" rewrites the
 // expectations that cmp finds different.
@@ -23,7 +33,45 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
+		Setup:               setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub,
+		},
+	})
+}
+
+// These scripts get a migrated database of their own.
+func TestDatabaseScript(t *testing.T) {
+	t.Parallel()
+	tasks, err := filepath.Abs("../../examples/tasks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/database",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "terminate": terminate},
+		Setup: func(env *testscript.Env) error {
+			tb, ok := env.T().(testing.TB)
+			if !ok {
+				return errors.New("not a test")
+			}
+			env.Setenv("STEM_DATABASE_URL", pgtest.Database(tb))
+			env.Setenv("STEM_LOG_FORMAT", "text")
+			env.Setenv("TASKS", tasks)
+			if bin := pgtest.Server(tb).BinDir; bin != "" {
+				env.Setenv("STEM_PG_BIN", bin)
+			}
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "private" { // a server can be started
+				return pgtest.Server(t).BinDir != "", nil
+			}
+			return false, errors.New("unknown condition " + name)
+		},
 	})
 }
 
@@ -57,7 +105,7 @@ func TestAClosedStdoutIsNoFailure(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "stem", "config", "show")
-	cmd.Stdout, cmd.Stderr, cmd.Env = w, &stderr, []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Stdout, cmd.Stderr, cmd.Env = w, &stderr, []string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}
 	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
 		t.Errorf("%v, stderr %q", err, stderr.String())
 	}
@@ -75,5 +123,12 @@ func TestHelpIsFast(t *testing.T) {
 	}
 	if limit := 50 * time.Millisecond; best > limit && !raceEnabled {
 		t.Errorf("help takes %s, want less than %s", best, limit)
+	}
+}
+
+// terminate sends SIGTERM to the programs in the background, which kill cannot.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
 	}
 }

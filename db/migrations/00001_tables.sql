@@ -21,7 +21,7 @@ insert into stem.ring default values;
 
 create table stem.jobs (
     created_at timestamptz not null default clock_timestamp(),
-    issued_at timestamptz not null,
+    issued_at timestamptz not null check (issued_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
     run_at timestamptz check (run_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
     expires_at timestamptz check (expires_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
     nominal_at timestamptz check (nominal_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
@@ -40,7 +40,9 @@ create table stem.jobs (
     origin text not null default 'app' check (octet_length(origin) between 1 and 256),
     group_name text check (octet_length(group_name) between 1 and 256),
     payload bytea not null check (octet_length(payload) <= 16777216),
-    headers jsonb check (jsonb_typeof(headers) = 'object' and octet_length(headers::text) <= 20480),
+    -- A flat object of strings: only strings are signed alike by everybody.
+    headers jsonb check (jsonb_typeof(headers) = 'object' and octet_length(headers::text) <= 20480
+        and not jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')),
     unique_key bytea check (octet_length(unique_key) between 1 and 2048),
     sig bytea check (octet_length(sig) in (32, 64)),
     sig_key_id text check (sig_key_id ~ '^[A-Za-z0-9_.-]{1,64}$'),

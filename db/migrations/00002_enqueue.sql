@@ -38,6 +38,9 @@ create function stem._check_ids(p_ids uuid[]) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -57,8 +60,17 @@ begin
     end if;
     select (r.current + 7) % 8 into v_previous from stem.ring r where r.since > v_now - interval '20 minutes';
     if found then
-        select u.id into v_bad from unnest(p_ids) u(id)
-        where exists (select from stem.jobs j where j.slot = v_previous and j.id = u.id) limit 1;
+        -- Leaf by leaf: a plan over the parent locks all eight until the caller commits, and the ring could not turn.
+        case v_previous
+            when 0 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_0 j where j.slot = 0 and j.id = u.id) limit 1;
+            when 1 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_1 j where j.slot = 1 and j.id = u.id) limit 1;
+            when 2 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_2 j where j.slot = 2 and j.id = u.id) limit 1;
+            when 3 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_3 j where j.slot = 3 and j.id = u.id) limit 1;
+            when 4 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_4 j where j.slot = 4 and j.id = u.id) limit 1;
+            when 5 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_5 j where j.slot = 5 and j.id = u.id) limit 1;
+            when 6 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_6 j where j.slot = 6 and j.id = u.id) limit 1;
+            when 7 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_7 j where j.slot = 7 and j.id = u.id) limit 1;
+        end case;
         if found then
             raise exception using errcode = 'ST003', message = format('job id %s was enqueued before', v_bad);
         end if;

@@ -63,7 +63,8 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    update stem.workers w set idle = p_queues where w.id = p_worker and w.epoch = p_epoch and w.idle is distinct from p_queues;
+    update stem.workers w set idle = coalesce(p_queues, '{}')
+    where w.id = p_worker and w.epoch = p_epoch and w.idle is distinct from coalesce(p_queues, '{}');
 end $$;
 -- +goose StatementEnd
 

@@ -16,8 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// patience bounds a start. Half a second is usual; a busy machine that recovers from a crash has been seen to
-// take ten.
+// patience bounds a start. A start takes well under a second; a long recovery after a crash may take more.
 const patience = time.Minute
 
 var errPortTaken = errors.New("the port was taken meanwhile")
@@ -82,7 +81,7 @@ func answers(ctx context.Context, p *process, url string) error {
 			return fmt.Errorf("the server ended at once (%w)", exitReason(p.err))
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), last)
-		case <-time.After(5 * time.Millisecond): // a start takes some 40 ms
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

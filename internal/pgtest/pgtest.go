@@ -33,10 +33,11 @@ var shared struct {
 
 // Main runs the tests, stops the cluster and exits. Call it from TestMain.
 func Main(m *testing.M) {
-	os.Exit(run(m)) //nolint:forbidigo // TestMain is the main of a test binary
+	os.Exit(Run(m)) //nolint:forbidigo // TestMain is the main of a test binary
 }
 
-func run(m *testing.M) int {
+// Run is Main for a TestMain that has more to do: it returns the exit code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if shared.server == nil {
 		return code

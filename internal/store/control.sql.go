@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -241,7 +242,7 @@ type ListAuditRow struct {
 	Target      string
 	Reason      string
 	Affected    int64
-	Detail      []byte
+	Detail      json.RawMessage
 }
 
 func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]ListAuditRow, error) {
@@ -621,10 +622,10 @@ type ListWorkersRow struct {
 	SilentUs    int64
 	LeaseLeftUs int64
 	LostAt      pgtype.Timestamptz
-	Slots       []byte
+	Slots       json.RawMessage
 	Idle        []string
 	Tasks       []string
-	Stats       []byte
+	Stats       json.RawMessage
 	Running     int64
 }
 
@@ -835,7 +836,7 @@ type ShowJobRow struct {
 	Envelope       bool
 	Payload        []byte
 	Codec          string
-	Headers        []byte
+	Headers        json.RawMessage
 	RunAt          pgtype.Timestamptz
 	DelayUs        int64
 	NominalAt      pgtype.Timestamptz

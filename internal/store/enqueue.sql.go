@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -41,7 +42,7 @@ type EnqueueManyParams struct {
 	Queues          []string
 	Payloads        [][]byte
 	Codecs          []string
-	Headers         [][]byte
+	Headers         []json.RawMessage
 	Priorities      []int16
 	RunAts          []pgtype.Timestamptz
 	DelaysUs        []int64
@@ -141,7 +142,7 @@ type EnqueueOneParams struct {
 	Queue          string
 	Payload        []byte
 	Codec          string
-	Headers        []byte
+	Headers        json.RawMessage
 	Priority       int16
 	RunAt          pgtype.Timestamptz
 	DelayUs        int64

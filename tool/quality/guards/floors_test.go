@@ -14,7 +14,7 @@ var floors = map[string]int{
 	"telemetry": 3, "dashboard": 3,
 	"worker": 2, "scheduler": 2, "control": 2,
 	"queue":   1,
-	"signing": 0, "routing": 0, "db": 0, "internal": 0,
+	"signing": 0, "routing": 0, "db": 0, "internal": 0, "scripts": 0,
 }
 
 // ground says what packages of floor 0 may import besides the standard library. internal is for every package under it.
@@ -22,7 +22,7 @@ var ground = map[string][]string{
 	"signing":  nil,
 	"routing":  {"github.com/goccy/go-yaml"},
 	"db":       {"github.com/jackc/pgx", "github.com/jackc/pgerrcode", "github.com/pressly/goose", module + "/internal"},
-	"internal": {"github.com/jackc/pgx", "golang.org/x/sync", "golang.org/x/sys", module + "/internal"},
+	"internal": {"github.com/jackc/pgx", "github.com/google/uuid", "golang.org/x/sync", "golang.org/x/sys", module + "/internal", module + "/scripts"},
 }
 
 // A fence keeps modules to some directories. It looks through foreign packages: importing one that imports a fenced

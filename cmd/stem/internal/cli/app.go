@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,8 +173,8 @@ func (a *App) getenv(name string) string {
 }
 
 func (a *App) close() {
-	for i := len(a.release) - 1; i >= 0; i-- {
-		a.release[i]()
+	for _, release := range slices.Backward(a.release) {
+		release()
 	}
 	a.release = nil
 }

@@ -59,16 +59,6 @@ func takesSome(name string) cobra.PositionalArgs {
 	}
 }
 
-// takesOptional accepts one argument or none.
-func takesOptional(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return takes(name)(cmd, args)
-	}
-}
-
 func missing(cmd *cobra.Command, name string) error {
 	return fault.Usage("missing_argument", "%s needs %s", cmd.CommandPath(), name).
 		About("argument "+name).WithHint("usage: %s", cmd.UseLine())

@@ -20,10 +20,13 @@ type Change struct {
 }
 
 // Bind adds the flags.
-func (c *Change) Bind(f *pflag.FlagSet) {
+func (c *Change) Bind(f *pflag.FlagSet) { c.bind(f, "reason") }
+
+// bind is Bind with another name for --reason, where that is taken by a filter.
+func (c *Change) bind(f *pflag.FlagSet, reason string) {
 	f.BoolVarP(&c.Yes, "yes", "y", false, "do it without asking; needed where nobody can be asked")
 	f.BoolVar(&c.DryRun, "dry-run", false, "only say what would be done")
-	f.StringVar(&c.Reason, "reason", "", "why, for the audit log")
+	f.StringVar(&c.Reason, reason, "", "why, for the audit log")
 }
 
 // Effect is what a change would do.

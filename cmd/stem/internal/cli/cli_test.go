@@ -125,8 +125,10 @@ func TestResults(t *testing.T) {
 		{[]string{"sample", "list", "--queue", "none", "--json"}, result{0, "[]\n", "no letters\n"}},
 		{[]string{"sample", "list", "--queue", "none", "-q"}, result{0, "", ""}},
 		{[]string{"sample", "replay", id, "--dry-run"}, result{0, "", "would replay 214 entries\n  " + id + "\n  … and 213 more\n"}},
-		{[]string{"sample", "replay", id, "--yes", "-o", "jsonl"}, result{0,
-			`{"id":"` + id + `","queue":"mail","ageSeconds":12.3,"age":"12s","diedAt":"2026-01-02T15:04:05Z"}` + "\n", ""}},
+		{[]string{"sample", "replay", id, "--yes", "-o", "jsonl"}, result{
+			0,
+			`{"id":"` + id + `","queue":"mail","ageSeconds":12.3,"age":"12s","diedAt":"2026-01-02T15:04:05Z"}` + "\n", "",
+		}},
 	} {
 		if diff := cmp.Diff(tt.want, run(t, nil, tt.args...), cmp.AllowUnexported(result{})); diff != "" {
 			t.Errorf("%q: %s", tt.args, diff)
@@ -217,10 +219,16 @@ func TestADatabaseThatIsNotThere(t *testing.T) {
 		want    string
 	}{
 		{nil, 78, "stem: no database: set STEM_DATABASE_URL, STEM_DATABASE_URL_FILE or --database-url file:PATH\n"},
-		{[]string{"STEM_DATABASE_URL=postgres://app:s3cret@127.0.0.1:1/shop"}, 69,
-			"stem: database unreachable: connection refused (127.0.0.1:1, user app, database shop)\n"},
-		{[]string{"STEM_DATABASE_URL=postgres://app@/shop?host=/nowhere"}, 69,
-			"stem: database unreachable: no such file or directory (/nowhere, user app, database shop)\n"},
+		{
+			[]string{"STEM_DATABASE_URL=postgres://app:s3cret@127.0.0.1:1/shop"},
+			69,
+			"stem: database unreachable: connection refused (127.0.0.1:1, user app, database shop)\n",
+		},
+		{
+			[]string{"STEM_DATABASE_URL=postgres://app@/shop?host=/nowhere"},
+			69,
+			"stem: database unreachable: no such file or directory (/nowhere, user app, database shop)\n",
+		},
 	} {
 		var out, errs bytes.Buffer
 		code := Main([]string{"stem", "connect"}, Streams{In: strings.NewReader(""), Out: &out, Err: &errs, Environ: tt.environ}, connect)

@@ -20,6 +20,11 @@ import (
 
 // commands is the tree below the root, in the order of the help text.
 var commands = []Command{
+	newDev,
+	newMigrate,
+	newEnqueue,
+	newWorker,
+	newJob, newQueue, newDLQ, newTasks,
 	newConfig,
 	newCompletion,
 	newVersion,
@@ -71,8 +76,9 @@ func (a *App) bindGlobals(root *cobra.Command) {
 	config.BindFlag(f.Lookup("namespace"), "namespace")
 	config.BindFlag(f.Lookup("log-level"), "log.level")
 	for _, name := range []string{"output", "color", "log-level"} {
-		words := f.Lookup(name).Value.(interface{ Words() []string }).Words()
-		_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+		if listed, ok := f.Lookup(name).Value.(interface{ Words() []string }); ok {
+			_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(listed.Words(), cobra.ShellCompDirectiveNoFileComp))
+		}
 	}
 }
 

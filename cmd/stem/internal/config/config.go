@@ -96,33 +96,59 @@ type setting struct {
 // settings is every key but the URLs of databases, which have rules of their own.
 func settings() []setting {
 	return []setting{
-		{key: "namespace", env: "STEM_NAMESPACE", alias: "STEM_WORKER_NAMESPACE", value: "stem",
-			set: name(func(c *Config) *string { return &c.Namespace })},
-		{key: "concurrency", env: "STEM_CONCURRENCY", value: strconv.Itoa(runtime.GOMAXPROCS(0) * 8),
-			set: integer(1, arg.MaxSlots, func(c *Config) *int { return &c.Concurrency })},
-		{key: "default_queue", env: "STEM_DEFAULT_QUEUE", value: "default",
-			set: name(func(c *Config) *string { return &c.DefaultQueue })},
-		{key: "default_max_attempts", env: "STEM_DEFAULT_MAX_ATTEMPTS", alias: retriesName, value: "20",
-			set: integer(1, 1000, func(c *Config) *int { return &c.DefaultMaxAttempts })},
-		{key: "max_payload_bytes", env: "STEM_MAX_PAYLOAD_BYTES", value: "1048576",
-			set: integer(1, 64<<20, func(c *Config) *int { return &c.MaxPayloadBytes })},
-		{key: "shutdown_grace", env: "STEM_SHUTDOWN_GRACE", value: "30s",
-			set: duration(0, time.Hour, func(c *Config) *time.Duration { return &c.ShutdownGrace })},
-		{key: "lease", env: "STEM_LEASE", value: "30s",
-			set: duration(time.Second, time.Hour, func(c *Config) *time.Duration { return &c.Lease })},
-		{key: "heartbeat", env: "STEM_HEARTBEAT_INTERVAL", value: "10s",
-			set: duration(100*time.Millisecond, 10*time.Minute, func(c *Config) *time.Duration { return &c.Heartbeat })},
-		{key: "poll_interval", env: "STEM_POLL_INTERVAL", value: "1s",
-			set: duration(10*time.Millisecond, 5*time.Minute, func(c *Config) *time.Duration { return &c.PollInterval })},
-		{key: "worker.queues", env: "STEM_WORKER_QUEUES",
-			set: func(c *Config, s string) error { return c.WorkerQueues.Set(s) }},
+		{
+			key: "namespace", env: "STEM_NAMESPACE", alias: "STEM_WORKER_NAMESPACE", value: "stem",
+			set: name(func(c *Config) *string { return &c.Namespace }),
+		},
+		{
+			key: "concurrency", env: "STEM_CONCURRENCY", value: strconv.Itoa(runtime.GOMAXPROCS(0) * 8),
+			set: integer(1, arg.MaxSlots, func(c *Config) *int { return &c.Concurrency }),
+		},
+		{
+			key: "default_queue", env: "STEM_DEFAULT_QUEUE", value: "default",
+			set: name(func(c *Config) *string { return &c.DefaultQueue }),
+		},
+		{
+			key: "default_max_attempts", env: "STEM_DEFAULT_MAX_ATTEMPTS", alias: retriesName, value: "20",
+			set: integer(1, 1000, func(c *Config) *int { return &c.DefaultMaxAttempts }),
+		},
+		{
+			key: "max_payload_bytes", env: "STEM_MAX_PAYLOAD_BYTES", value: "1048576",
+			set: integer(1, 64<<20, func(c *Config) *int { return &c.MaxPayloadBytes }),
+		},
+		{
+			key: "shutdown_grace", env: "STEM_SHUTDOWN_GRACE", value: "30s",
+			set: duration(0, time.Hour, func(c *Config) *time.Duration { return &c.ShutdownGrace }),
+		},
+		{
+			key: "lease", env: "STEM_LEASE", value: "30s",
+			set: duration(time.Second, time.Hour, func(c *Config) *time.Duration { return &c.Lease }),
+		},
+		{
+			key: "heartbeat", env: "STEM_HEARTBEAT_INTERVAL", value: "10s",
+			set: duration(100*time.Millisecond, 10*time.Minute, func(c *Config) *time.Duration { return &c.Heartbeat }),
+		},
+		{
+			key: "poll_interval", env: "STEM_POLL_INTERVAL", value: "1s",
+			set: duration(10*time.Millisecond, 5*time.Minute, func(c *Config) *time.Duration { return &c.PollInterval }),
+		},
+		{
+			key: "worker.queues", env: "STEM_WORKER_QUEUES",
+			set: func(c *Config, s string) error { return c.WorkerQueues.Set(s) },
+		},
 		{key: "worker.node", env: "STEM_WORKER_NODE", value: hostNode(), set: setNode},
-		{key: "tasks_file", env: "STEM_TASKS_FILE", value: "/etc/stem/tasks.yaml",
-			set: func(c *Config, s string) error { c.TasksFile = s; return nil }},
-		{key: "log.level", env: "STEM_LOG_LEVEL", value: "info",
-			set: choice(func(c *Config) *string { return &c.LogLevel }, LogLevels...)},
-		{key: "log.format", env: "STEM_LOG_FORMAT", value: "auto",
-			set: choice(func(c *Config) *string { return &c.LogFormat }, "auto", "text", "json")},
+		{
+			key: "tasks_file", env: "STEM_TASKS_FILE", value: "/etc/stem/tasks.yaml",
+			set: func(c *Config, s string) error { c.TasksFile = s; return nil },
+		},
+		{
+			key: "log.level", env: "STEM_LOG_LEVEL", value: "info",
+			set: choice(func(c *Config) *string { return &c.LogLevel }, LogLevels...),
+		},
+		{
+			key: "log.format", env: "STEM_LOG_FORMAT", value: "auto",
+			set: choice(func(c *Config) *string { return &c.LogFormat }, "auto", "text", "json"),
+		},
 	}
 }
 

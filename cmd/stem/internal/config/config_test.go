@@ -100,39 +100,79 @@ func TestMistakes(t *testing.T) {
 		exit    int
 		want    string
 	}{
-		{"row 32", "", []string{"STEM_BROKER_URL=redis://x:6379"}, 78,
-			`STEM_BROKER_URL: Stem uses Postgres only; got scheme "redis". Example: postgres://user@host/db?sslmode=verify-full`},
-		{"row 33", "", []string{"STEM_DATABASE_URL=postgres://app:pa/ss@h/db"}, 78,
-			"STEM_DATABASE_URL: could not read the port; if the password contains / @ : # % encode it (/ = %2F)"},
-		{"row 34", "", []string{"STEM_DATABASE_URL=postgres://h/db?sslmode=verify_full"}, 78,
-			`STEM_DATABASE_URL: sslmode "verify_full": did you mean verify-full?`},
-		{"row 35", "", []string{"STEM_LISTEN_URL=postgres://h/db?sslrotcert=/x"}, 78,
-			`STEM_LISTEN_URL: unknown connection parameter "sslrotcert". Did you mean sslrootcert?`},
-		{"row 36 strict", "", []string{"STEM_CONCURENCY=8", "STEM_STRICT_ENV=true"}, 78,
-			"unknown variable STEM_CONCURENCY. Did you mean STEM_CONCURRENCY?"},
-		{"signing is always strict", "", []string{"STEM_SIGNING_KEY=x"}, 78,
-			"unknown variable STEM_SIGNING_KEY. Did you mean STEM_SIGNING_KEYS?"},
-		{"TLS is always strict", "", []string{"STEM_TLS_CACERT=x"}, 78,
-			"unknown variable STEM_TLS_CACERT. Did you mean STEM_TLS_CA_CERT?"},
+		{
+			"row 32", "",
+			[]string{"STEM_BROKER_URL=redis://x:6379"},
+			78,
+			`STEM_BROKER_URL: Stem uses Postgres only; got scheme "redis". Example: postgres://user@host/db?sslmode=verify-full`,
+		},
+		{
+			"row 33", "",
+			[]string{"STEM_DATABASE_URL=postgres://app:pa/ss@h/db"},
+			78,
+			"STEM_DATABASE_URL: could not read the port; if the password contains / @ : # % encode it (/ = %2F)",
+		},
+		{
+			"row 34", "",
+			[]string{"STEM_DATABASE_URL=postgres://h/db?sslmode=verify_full"},
+			78,
+			`STEM_DATABASE_URL: sslmode "verify_full": did you mean verify-full?`,
+		},
+		{
+			"row 35", "",
+			[]string{"STEM_LISTEN_URL=postgres://h/db?sslrotcert=/x"},
+			78,
+			`STEM_LISTEN_URL: unknown connection parameter "sslrotcert". Did you mean sslrootcert?`,
+		},
+		{
+			"row 36 strict", "",
+			[]string{"STEM_CONCURENCY=8", "STEM_STRICT_ENV=true"},
+			78,
+			"unknown variable STEM_CONCURENCY. Did you mean STEM_CONCURRENCY?",
+		},
+		{
+			"signing is always strict", "",
+			[]string{"STEM_SIGNING_KEY=x"},
+			78,
+			"unknown variable STEM_SIGNING_KEY. Did you mean STEM_SIGNING_KEYS?",
+		},
+		{
+			"TLS is always strict", "",
+			[]string{"STEM_TLS_CACERT=x"},
+			78,
+			"unknown variable STEM_TLS_CACERT. Did you mean STEM_TLS_CA_CERT?",
+		},
 		{"row 37 word", "", []string{"STEM_CONCURRENCY=eight"}, 78, `STEM_CONCURRENCY: want an integer from 1 to 10000, got "eight"`},
 		{"row 37 float", "", []string{"STEM_CONCURRENCY=8.0"}, 78, `STEM_CONCURRENCY: want an integer from 1 to 10000, got "8.0"`},
 		{"retries", "", []string{"STEM_DEFAULT_MAX_RETRIES=-1"}, 78, `STEM_DEFAULT_MAX_RETRIES: want an integer from 0 to 999, got "-1"`},
 		{"row 38 yes", "", []string{"STEM_TLS_ALLOW_INSECURE=yes"}, 78, `STEM_TLS_ALLOW_INSECURE: want true or false, got "yes"`},
 		{"row 38 blank", "", []string{"STEM_TLS_ALLOW_INSECURE=TRUE "}, 78, `STEM_TLS_ALLOW_INSECURE: want true or false, got "TRUE "`},
-		{"another database", "", []string{db, "STEM_BROKER_URL=postgres://app@localhost/other"}, 78,
-			"STEM_BROKER_URL names another database (localhost:5432, user app, database other) than STEM_DATABASE_URL (localhost:5432, user app, database shop)"},
+		{
+			"another database", "",
+			[]string{db, "STEM_BROKER_URL=postgres://app@localhost/other"},
+			78,
+			"STEM_BROKER_URL names another database (localhost:5432, user app, database other) than STEM_DATABASE_URL (localhost:5432, user app, database shop)",
+		},
 		{"two namespaces", "", []string{"STEM_NAMESPACE=a", "STEM_WORKER_NAMESPACE=b"}, 78, "set only one of STEM_NAMESPACE and STEM_WORKER_NAMESPACE"},
-		{"no TLS", "", []string{"STEM_DATABASE_URL=postgres://db.internal/shop?sslmode=disable"}, 78,
-			"STEM_DATABASE_URL: sslmode=disable would send everything to db.internal in the clear; use sslmode=verify-full, or set STEM_TLS_ALLOW_INSECURE=true as well"},
+		{
+			"no TLS", "",
+			[]string{"STEM_DATABASE_URL=postgres://db.internal/shop?sslmode=disable"},
+			78,
+			"STEM_DATABASE_URL: sslmode=disable would send everything to db.internal in the clear; use sslmode=verify-full, or set STEM_TLS_ALLOW_INSECURE=true as well",
+		},
 		{"row 50", "lease: 15s\n", nil, 78, "lease (15s) must be more than twice heartbeat (10s)"},
-		{"file: several", "concurency: 3\nnamespace: a b\nworker:\n  node: -x\n", nil, 78,
+		{
+			"file: several", "concurency: 3\nnamespace: a b\nworker:\n  node: -x\n", nil, 78,
 			"stem.yaml:1:1: unknown setting \"concurency\". Did you mean concurrency?\n" +
 				"stem.yaml:2:1: namespace: names are 1-128 of letters, digits, _ . : / -; got \"a b\"\n" +
-				"stem.yaml:4:3: worker.node: node name \"-x\": use letters, digits, . _ -"},
+				"stem.yaml:4:3: worker.node: node name \"-x\": use letters, digits, . _ -",
+		},
 		{"file: a list", "- a\n", nil, 78, "stem.yaml:1:1: want key: value"},
 		{"file: a map for a value", "lease: {a: b}\n", nil, 78, "stem.yaml:1:1: lease: want a single value"},
-		{"file: a bad URL", "database_url: mysql://x\n", nil, 78,
-			`stem.yaml:1:1: database_url: Stem uses Postgres only; got scheme "mysql". Example: postgres://user@host/db?sslmode=verify-full`},
+		{
+			"file: a bad URL", "database_url: mysql://x\n", nil, 78,
+			`stem.yaml:1:1: database_url: Stem uses Postgres only; got scheme "mysql". Example: postgres://user@host/db?sslmode=verify-full`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -228,12 +268,21 @@ func TestSecretFiles(t *testing.T) {
 		{[]string{"STEM_DATABASE_URL_FILE=" + dir}, 78, "STEM_DATABASE_URL_FILE: " + dir + ": is a directory"},
 		{[]string{"STEM_DATABASE_URL_FILE=" + empty}, 78, "STEM_DATABASE_URL_FILE: " + empty + ": empty"},
 		{[]string{"STEM_DATABASE_URL_FILE=" + large}, 78, "STEM_DATABASE_URL_FILE: " + large + ": larger than 64 KiB"},
-		{[]string{"STEM_DATABASE_URL_FILE=" + open}, 77,
-			"STEM_DATABASE_URL_FILE: " + open + ": readable by others (0644); chmod 0600 or use LoadCredential"},
-		{[]string{"STEM_DATABASE_URL=" + url, "STEM_DATABASE_URL_FILE=" + good}, 78,
-			"set only one of STEM_DATABASE_URL and STEM_DATABASE_URL_FILE"},
-		{[]string{"STEM_DATABASE_URL=" + url, "CREDENTIALS_DIRECTORY=" + credentials}, 78,
-			"set only one of STEM_DATABASE_URL and the credential database-url"},
+		{
+			[]string{"STEM_DATABASE_URL_FILE=" + open},
+			77,
+			"STEM_DATABASE_URL_FILE: " + open + ": readable by others (0644); chmod 0600 or use LoadCredential",
+		},
+		{
+			[]string{"STEM_DATABASE_URL=" + url, "STEM_DATABASE_URL_FILE=" + good},
+			78,
+			"set only one of STEM_DATABASE_URL and STEM_DATABASE_URL_FILE",
+		},
+		{
+			[]string{"STEM_DATABASE_URL=" + url, "CREDENTIALS_DIRECTORY=" + credentials},
+			78,
+			"set only one of STEM_DATABASE_URL and the credential database-url",
+		},
 	}
 	for _, tt := range tests {
 		_, _, err := load(t, "", tt.environ...)

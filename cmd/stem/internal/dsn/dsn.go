@@ -58,7 +58,7 @@ func checkShape(raw string) error {
 	case !found || !isWord(scheme, ".+-0123456789"):
 		return errors.New("want a URL such as " + example)
 	case scheme != "postgres" && scheme != "postgresql":
-		return fmt.Errorf("Stem uses Postgres only; got scheme %q. Example: %s", scheme, example) //nolint:revive,staticcheck // a name
+		return fmt.Errorf("Stem uses Postgres only; got scheme %q. Example: %s", scheme, example) //nolint:staticcheck // a name
 	case strings.ContainsAny(rest, "#\x00"):
 		return errEncode
 	}

@@ -54,17 +54,27 @@ func TestSecure(t *testing.T) {
 		{raw: "postgres://[::1]:5433/shop", want: "sslmode=prefer"},
 		{raw: "postgres:///shop?host=/run/postgresql", want: "sslmode=prefer"},
 		{raw: "postgres://localhost:5432,db.internal:5432/shop", want: "sslmode=verify-full"},
-		{raw: "postgres://db.internal/shop?sslmode=require",
-			want: "sslmode=require does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT"},
-		{raw: "postgres://localhost,db.internal/shop?sslmode=prefer",
-			want: "sslmode=prefer does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT"},
-		{raw: "postgres://db.internal/shop?sslmode=disable",
-			want: "sslmode=disable would send everything to db.internal in the clear; use sslmode=verify-full, or set STEM_TLS_ALLOW_INSECURE=true as well"},
+		{
+			raw:  "postgres://db.internal/shop?sslmode=require",
+			want: "sslmode=require does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT",
+		},
+		{
+			raw:  "postgres://localhost,db.internal/shop?sslmode=prefer",
+			want: "sslmode=prefer does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT",
+		},
+		{
+			raw:  "postgres://db.internal/shop?sslmode=disable",
+			want: "sslmode=disable would send everything to db.internal in the clear; use sslmode=verify-full, or set STEM_TLS_ALLOW_INSECURE=true as well",
+		},
 		{raw: "postgres://db.internal/shop?sslmode=disable", tls: dsn.TLS{AllowInsecure: true}, want: "sslmode=disable"},
-		{raw: "postgres://db.internal/shop?sslmode=require", tls: dsn.TLS{AllowInsecure: true},
-			want: "sslmode=require does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT"},
-		{raw: "postgres://localhost/shop?sslmode=disable", tls: dsn.TLS{CACert: "/ca.pem"},
-			want: "sslmode=disable contradicts STEM_TLS_CA_CERT; remove one, or use sslmode=verify-full"},
+		{
+			raw: "postgres://db.internal/shop?sslmode=require", tls: dsn.TLS{AllowInsecure: true},
+			want: "sslmode=require does not check that the server is db.internal; use sslmode=verify-full with sslrootcert=PATH or STEM_TLS_CA_CERT",
+		},
+		{
+			raw: "postgres://localhost/shop?sslmode=disable", tls: dsn.TLS{CACert: "/ca.pem"},
+			want: "sslmode=disable contradicts STEM_TLS_CA_CERT; remove one, or use sslmode=verify-full",
+		},
 		{raw: "postgres://h/d", tls: dsn.TLS{CACert: "/nowhere/ca.pem"}, want: "/nowhere/ca.pem: no such file or directory"},
 	}
 	for _, tt := range tests {

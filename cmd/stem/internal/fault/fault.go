@@ -138,7 +138,7 @@ func flatten(err error) []*Error {
 	if f, ok := err.(*Error); ok { //nolint:errorlint // a fault hides what it wraps; only joins are taken apart
 		return []*Error{f}
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as above
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []*Error
 		for _, e := range joined.Unwrap() {
 			all = append(all, flatten(e)...)

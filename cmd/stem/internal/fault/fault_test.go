@@ -27,26 +27,46 @@ func TestFromNamesTheFix(t *testing.T) {
 		exit int
 		want string
 	}{
-		{"function", &pgconn.PgError{Code: "42501", Message: "permission denied for function enqueue"}, 77,
-			`role "app" lacks EXECUTE on stem.enqueue; grant with: stem roles print producer --to app`},
-		{"worker function", &pgconn.PgError{Code: "42501", Message: "permission denied for function claim"}, 77,
-			`role "app" lacks EXECUTE on stem.claim; grant with: stem roles print worker --to app`},
-		{"operator function", &pgconn.PgError{Code: "42501", Message: "permission denied for function dlq_replay"}, 77,
-			`role "app" lacks EXECUTE on stem.dlq_replay; grant with: stem roles print operator --to app`},
-		{"schema", &pgconn.PgError{Code: "42501", Message: "permission denied for schema stem"}, 77,
-			`role "app" lacks USAGE on schema stem; grant with: stem roles print operator --to app`},
-		{"password", &pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, 77,
-			`the database refused the login: password authentication failed for user "app" (db.internal:5432, user app, database shop)`},
-		{"database", &pgconn.PgError{Code: "3D000", Message: `database "shop" does not exist`}, 69,
-			`database "shop" does not exist (db.internal:5432, user app, database shop)`},
-		{"connections", &pgconn.PgError{Code: "53300", Message: "sorry, too many clients already"}, 69,
-			"the server takes no more connections: sorry, too many clients already (db.internal:5432, user app, database shop)"},
-		{"schema missing", &pgconn.PgError{Code: "3F000", Message: `schema "stem" does not exist`}, 78,
-			"schema stem is missing or older than this binary: run stem migrate up"},
-		{"refused", fmt.Errorf("control: %w", refused), 69,
-			"database unreachable: connection refused (db.internal:5432, user app, database shop)"},
-		{"dns", &net.DNSError{Err: "no such host", Name: "db.internal"}, 69,
-			"database unreachable: no such host db.internal (db.internal:5432, user app, database shop)"},
+		{
+			"function", &pgconn.PgError{Code: "42501", Message: "permission denied for function enqueue"}, 77,
+			`role "app" lacks EXECUTE on stem.enqueue; grant with: stem roles print producer --to app`,
+		},
+		{
+			"worker function", &pgconn.PgError{Code: "42501", Message: "permission denied for function claim"}, 77,
+			`role "app" lacks EXECUTE on stem.claim; grant with: stem roles print worker --to app`,
+		},
+		{
+			"operator function", &pgconn.PgError{Code: "42501", Message: "permission denied for function dlq_replay"}, 77,
+			`role "app" lacks EXECUTE on stem.dlq_replay; grant with: stem roles print operator --to app`,
+		},
+		{
+			"schema", &pgconn.PgError{Code: "42501", Message: "permission denied for schema stem"}, 77,
+			`role "app" lacks USAGE on schema stem; grant with: stem roles print operator --to app`,
+		},
+		{
+			"password", &pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, 77,
+			`the database refused the login: password authentication failed for user "app" (db.internal:5432, user app, database shop)`,
+		},
+		{
+			"database", &pgconn.PgError{Code: "3D000", Message: `database "shop" does not exist`}, 69,
+			`database "shop" does not exist (db.internal:5432, user app, database shop)`,
+		},
+		{
+			"connections", &pgconn.PgError{Code: "53300", Message: "sorry, too many clients already"}, 69,
+			"the server takes no more connections: sorry, too many clients already (db.internal:5432, user app, database shop)",
+		},
+		{
+			"schema missing", &pgconn.PgError{Code: "3F000", Message: `schema "stem" does not exist`}, 78,
+			"schema stem is missing or older than this binary: run stem migrate up",
+		},
+		{
+			"refused", fmt.Errorf("control: %w", refused), 69,
+			"database unreachable: connection refused (db.internal:5432, user app, database shop)",
+		},
+		{
+			"dns", &net.DNSError{Err: "no such host", Name: "db.internal"}, 69,
+			"database unreachable: no such host db.internal (db.internal:5432, user app, database shop)",
+		},
 		{"deadline", fmt.Errorf("x: %w", context.DeadlineExceeded), 75, "gave up: the time limit passed"},
 		{"cancelled", fmt.Errorf("x: %w", context.Canceled), 130, "interrupted"},
 		{"other", errors.New("boom"), 70, "boom"},

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stemqueue/stem/internal/pgtest"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/worker"
+)
+
+type testKey struct{}
+
+func setup(env *testscript.Env) error {
+	env.Values[testKey{}] = env.T()
+	return nil
+}
+
+// database gives the script a migrated database of its own, in STEM_DATABASE_URL.
+func database(ts *testscript.TestScript, neg bool, args []string) {
+	tb, ok := ts.Value(testKey{}).(testing.TB)
+	if !ok || neg || len(args) > 0 {
+		ts.Fatalf("usage: database")
+	}
+	ts.Setenv("STEM_DATABASE_URL", pgtest.Database(tb))
+}
+
+// sql runs a statement; what it returns goes into a variable of the environment: sql ID 'select ...'.
+func sql(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql NAME STATEMENT")
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	results, err := conn.PgConn().Exec(ctx, args[1]).ReadAll()
+	ts.Check(err)
+	for _, r := range results {
+		if len(r.Rows) > 0 {
+			ts.Setenv(args[0], string(r.Rows[0][0]))
+		}
+	}
+}
+
+// until waits for a query to be true: until 'select ...'.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: until STATEMENT")
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	ts.Check(err)
+	defer conn.Close(ctx)
+	wait(ts, conn, args[0])
+}
+
+func wait(ts *testscript.TestScript, db queue.DB, statement string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		var done bool
+		ts.Check(db.QueryRow(context.Background(), statement).Scan(&done))
+		if done {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	ts.Fatalf("still not true after 30 s: %s", statement)
+}
+
+// work runs a worker named web-1 with the tasks ok (its result is its payload), fail (discarded: a dead letter), again (fails,
+// and is tried again in an hour) and hang (until it is cancelled). It ends with the script; "work idle" returns when nothing is ready or running any more.
+func work(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || args[0] != "idle" {
+		ts.Fatalf("usage: work idle")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	pool, err := pgxpool.New(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	ts.Check(err)
+	var reg worker.Registry
+	reg.HandleFunc("ok", func(_ context.Context, run *queue.Run) error { return run.SetResult(map[string]int{"sent": 1}) })
+	reg.HandleFunc("fail", func(context.Context, *queue.Run) error { return worker.Discard(errors.New("no such \x1b[31muser")) })
+	reg.HandleFunc("again", func(context.Context, *queue.Run) error {
+		return worker.RetryAfter(time.Hour, errors.New("mailbox full"))
+	})
+	reg.HandleFunc("hang", func(ctx context.Context, _ *queue.Run) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	w, err := worker.New(pool, &reg, worker.Config{Node: "web-1", Heartbeat: 300 * time.Millisecond, Queues: map[string]int{"default": 4, "mail": 4}})
+	ts.Check(err)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		ts.Check(<-ended)
+		pool.Close()
+	})
+	wait(ts, pool, `select not exists (select from stem.ready where queue in ('default', 'mail')) and not exists (select from stem.running)`)
+}
+
+var (
+	anyID   = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	anyLong = regexp.MustCompile(`[0-9a-f]{64}`)
+	anySpan = regexp.MustCompile(`("(?:took|oldest)(?:Seconds)?": ?)("[^"]*"|[0-9.e-]+)`)
+)
+
+// scrub copies a file with ids, times and durations replaced by ones that do not change from run to run: the first id becomes
+// ...-000000000001. The files of one command line share their ids: scrub stdout out stderr err.
+func scrub(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 || len(args)%2 != 0 {
+		ts.Fatalf("usage: scrub FROM TO [FROM TO]...")
+	}
+	ids := map[string]string{}
+	for i := 0; i < len(args); i += 2 {
+		text := ts.ReadFile(args[i])
+		text = anyID.ReplaceAllStringFunc(text, func(id string) string {
+			if _, known := ids[id]; !known {
+				ids[id] = fmt.Sprintf("00000000-0000-0000-0000-%012d", len(ids)+1)
+			}
+			return ids[id]
+		})
+		text = anyTime.ReplaceAllString(text, "2026-01-02T15:04:05Z")
+		text = anyLong.ReplaceAllString(text, "f1d2d2f924e986ac86fdf7b36c94bcdf32beec15f1d2d2f924e986ac86fdf7b3")
+		text = anySpan.ReplaceAllString(text, "${1}0")
+		ts.Check(os.WriteFile(ts.MkAbs(args[i+1]), []byte(text), 0o600))
+	}
+}

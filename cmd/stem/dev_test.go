@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stemqueue/stem/internal/pgtest"
+)
+
+// What "stem dev" started is gone when it was interrupted.
+func TestDevLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	bin := pgtest.Server(t).BinDir
+	if bin == "" {
+		t.Skip("NOT RUN: no Postgres that could be started")
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "stem", "dev")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "STEM_PG_BIN=" + bin}
+	cmd.Stderr = &stderr
+	cmd.Dir = t.TempDir()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
+		said.WriteString(lines.Text() + "\n")
+	}
+	m := regexp.MustCompile(`export STEM_DATABASE_URL_FILE=(\S+)`).FindStringSubmatch(said.String())
+	if m == nil {
+		_ = cmd.Process.Kill()
+		t.Fatalf("said %q, stderr %s", said.String(), stderr.String())
+	}
+	if strings.Contains(said.String(), "postgres://") {
+		t.Errorf("the password was printed: %s", said.String())
+	}
+	pids := children(t, cmd.Process.Pid)
+	if len(pids) == 0 {
+		t.Error("found no server process")
+	}
+	enqueue := exec.CommandContext(t.Context(), "stem", "enqueue", "hello", "--args", `{"name":"Ada"}`, "--wait=30s")
+	enqueue.Env = []string{"PATH=" + os.Getenv("PATH"), "STEM_DATABASE_URL_FILE=" + m[1]}
+	if out, err := enqueue.CombinedOutput(); err != nil || !strings.Contains(string(out), "Hello, Ada") {
+		t.Errorf("%v: %s", err, out)
+	}
+
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, stderr.String())
+	}
+	if _, err := os.Stat(filepath.Dir(m[1])); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", filepath.Dir(m[1]), err)
+	}
+	for _, pid := range pids {
+		if err := waitGone(pid); err != nil {
+			t.Errorf("process %d: %v", pid, err)
+		}
+	}
+}
+
+// children lists the processes whose parent is pid.
+func children(t *testing.T, pid int) []int {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
+	if err != nil || len(tasks) == 0 {
+		t.Skip("NOT RUN: no /proc/PID/task/TID/children here")
+	}
+	var pids []int
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, child)
+		}
+	}
+	return pids
+}
+
+func waitGone(pid int) error {
+	for range 100 {
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return errors.New("still there")
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stemqueue/stem/cmd/stem/internal/arg"
+	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/cmd/stem/internal/output"
+	"github.com/stemqueue/stem/db"
+)
+
+func newMigrate(a *App) *cobra.Command {
+	cmd := group("migrate", "Make, change and inspect the schema", "  stem migrate up\n  stem migrate status",
+		newMigrateUp(a), newMigrateDown(a), newMigrateStatus(a), newMigratePlan(a))
+	cmd.Long = "Make, change and inspect the schema. Any number of these may run at once: one at a time gets through. Use a direct\n" +
+		"connection, not a pooler in transaction mode."
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+var stepSheet = output.Sheet[db.Step]{Noun: "migration", Columns: []output.Column[db.Step]{
+	{Header: "Version", Value: func(s db.Step) any { return s.Version }},
+	{Header: "File", Value: func(s db.Step) any { return s.File }, Name: true},
+	{Header: "Applied", Value: func(s db.Step) any { return s.Applied }, Tone: func(s db.Step) output.Tone {
+		if s.Applied {
+			return output.Good
+		}
+		return output.Warn
+	}},
+}}
+
+var planSheet = output.Sheet[db.Step]{Noun: "pending migration", Columns: []output.Column[db.Step]{
+	{Header: "Version", Value: func(s db.Step) any { return s.Version }},
+	{Header: "File", Value: func(s db.Step) any { return s.File }, Name: true},
+	{Header: "SQL", Value: func(s db.Step) any { return s.SQL }, Data: true},
+}}
+
+// migrateOptions are what every command of the group takes.
+type migrateOptions struct{ owner string }
+
+func (o *migrateOptions) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.owner, "owner", "", "take this role first (SET ROLE): it owns what is made")
+}
+
+// with hands a migrator to do and closes it.
+func (o *migrateOptions) with(ctx context.Context, a *App, do func(*db.Migrator) error) error {
+	m, err := a.migrator(ctx, o.owner)
+	if err != nil {
+		return err
+	}
+	defer m.Close() //nolint:errcheck // nothing is lost with the connection
+	return do(m)
+}
+
+// migrator connects to the database. Its statements may take as long as they need: no time limits are set.
+func (a *App) migrator(ctx context.Context, owner string) (*db.Migrator, error) {
+	d, err := a.Config.RequireDatabase()
+	if err != nil {
+		return nil, err
+	}
+	a.database = d
+	cfg, err := d.Pool()
+	if err != nil {
+		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("database_url"), err)
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "stem/migrate"
+	return db.OpenMigrator(ctx, cfg.ConnConfig, owner)
+}
+
+func newMigrateUp(a *App) *cobra.Command {
+	var o migrateOptions
+	cmd := &cobra.Command{
+		Use: "up", Short: "Apply every migration that is missing", Args: noArgs,
+		Example: "  stem migrate up\n  stem migrate up --owner stem_owner",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
+				steps, err := m.Up(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if len(steps) == 0 {
+					a.Printer.Note("the schema is up to date")
+				}
+				return a.steps(steps)
+			})
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+func newMigrateDown(a *App) *cobra.Command {
+	var (
+		o      migrateOptions
+		change Change
+		to     = arg.Between(0, 99_999, 0)
+	)
+	cmd := &cobra.Command{
+		Use: "down", Short: "Take migrations back: every job is deleted", Args: noArgs,
+		Long: "Take back every migration above --to, the newest first. Without --to that is all of them, and with them every job,\n" +
+			"every dead letter and every schedule is deleted.",
+		Example: "  stem migrate down --dry-run\n  stem migrate down --to 7 --yes",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
+				ctx := cmd.Context()
+				effect, err := downEffect(ctx, m, int64(to.Value))
+				if err != nil {
+					return err
+				}
+				if ok, err := a.Confirm(ctx, change, effect); !ok {
+					return err
+				}
+				steps, err := m.DownTo(ctx, int64(to.Value))
+				for i := range steps {
+					steps[i].Applied = false
+				}
+				if err != nil {
+					return err
+				}
+				return a.steps(steps)
+			})
+		},
+	}
+	cmd.Flags().Var(&to, "to", "the version to go back to; 0 takes everything back (default 0)")
+	cmd.Flags().BoolVarP(&change.Yes, "yes", "y", false, "do it without asking; needed where nobody can be asked")
+	cmd.Flags().BoolVar(&change.DryRun, "dry-run", false, "only say what would be done")
+	o.bind(cmd)
+	return cmd
+}
+
+// downEffect counts the migrations that DownTo would take back.
+func downEffect(ctx context.Context, m *db.Migrator, to int64) (Effect, error) {
+	all, err := m.Status(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	e := Effect{Verb: "take back", Noun: "migration"}
+	if to == 0 {
+		e.Noun, e.Plural = "migration and delete every job", "migrations and delete every job"
+	}
+	for _, s := range all {
+		if s.Applied && s.Version > to {
+			e.Count++
+			e.Sample = append(e.Sample, s.File)
+		}
+	}
+	return e, nil
+}
+
+func newMigrateStatus(a *App) *cobra.Command {
+	var o migrateOptions
+	cmd := &cobra.Command{
+		Use: "status", Short: "List the migrations and whether each is applied", Args: noArgs,
+		Example: "  stem migrate status\n  stem migrate status --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
+				steps, err := m.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.steps(steps)
+			})
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+func newMigratePlan(a *App) *cobra.Command {
+	var o migrateOptions
+	cmd := &cobra.Command{
+		Use: "plan", Short: "Print the SQL that up would run", Args: noArgs,
+		Example: "  stem migrate plan\n  stem migrate plan --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
+				steps, err := m.Plan(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.Printer.Format != output.Table && a.Printer.Format != output.Wide {
+					return output.List(a.Printer, &planSheet, output.Rows(steps))
+				}
+				if len(steps) == 0 {
+					a.Printer.Note("the schema is up to date")
+				}
+				for _, s := range steps {
+					if _, err := fmt.Fprintf(a.Printer.Out, "-- %s\n%s\n", s.File, s.SQL); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+// steps prints what a command did or found; of nothing it has said so already.
+func (a *App) steps(steps []db.Step) error {
+	if len(steps) == 0 && !a.Printer.Machine() {
+		return nil
+	}
+	return output.List(a.Printer, &stepSheet, output.Rows(steps))
+}

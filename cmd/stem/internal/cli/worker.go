@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stemqueue/stem/cmd/stem/internal/arg"
+	"github.com/stemqueue/stem/cmd/stem/internal/config"
+	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/worker"
+	"github.com/stemqueue/stem/worker/tasksfile"
+)
+
+func newWorker(a *App) *cobra.Command {
+	return group("worker", "Run a worker", "  stem worker run --tasks-file tasks.yaml", newWorkerRun(a))
+}
+
+// workerFlags are settings that a flag may decide, for the commands that run a worker.
+type workerFlags struct {
+	tasksFile   string
+	queues      arg.Slots
+	concurrency arg.Int
+	node        string
+}
+
+func (w *workerFlags) bind(cmd *cobra.Command) {
+	w.concurrency = arg.Between(1, arg.MaxSlots, 0)
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&w.tasksFile, "tasks-file", "", "tasks as commands or HTTP calls (default: that of the settings)")
+	f.Var(&w.queues, "queue", "work on this queue with so many slots; give it again for more")
+	f.Var(&w.concurrency, "concurrency", "slots of a queue that names none (default: that of the settings)")
+	f.StringVar(&w.node, "node", "", "name of this worker (default: the name of the host)")
+	for flag, key := range map[string]string{
+		"tasks-file": "tasks_file", "queue": "worker.queues", "concurrency": "concurrency", "node": "worker.node",
+	} {
+		config.BindFlag(f.Lookup(flag), key)
+	}
+}
+
+func newWorkerRun(a *App) *cobra.Command {
+	var (
+		flags    workerFlags
+		pollOnly bool
+	)
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run tasks as commands or HTTP calls",
+		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file. SIGTERM and SIGINT make it drain: it\n" +
+			"claims nothing more and ends when what runs has ended, or after the shutdown grace. A second SIGINT stops\n" +
+			"what runs, puts it back, and ends the worker within two seconds.",
+		Example: "  stem worker run --tasks-file tasks.yaml\n  stem worker run --queue mail=10 --queue default",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var reg worker.Registry
+			file, err := a.tasksFile()
+			if err != nil {
+				return err
+			}
+			if file == nil {
+				a.warn(fault.Config("no_tasks", "no tasks file: %s does not exist, so this worker knows no task; name one with --tasks-file",
+					a.Config.TasksFile).About("tasks_file"))
+			} else {
+				file.Register(&reg)
+			}
+			ctx, ended := a.drainOnSignal(cmd.Context())
+			return a.runWorker(ctx, ended, &reg, pollOnly)
+		},
+	}
+	flags.bind(cmd)
+	cmd.Flags().BoolVar(&pollOnly, "poll-only", false, "do not LISTEN: find jobs by polling alone")
+	return daemon(cmd)
+}
+
+// tasksFile loads the tasks file of the settings. It is nil when that is the default one and not there.
+func (a *App) tasksFile() (*tasksfile.File, error) {
+	origin := a.Config.Origin("tasks_file")
+	file, err := tasksfile.Load(a.Config.TasksFile)
+	problems, isData := errors.AsType[*tasksfile.Error](err)
+	switch {
+	case err == nil:
+		return file, nil
+	case isData:
+		var all []error
+		for _, p := range problems.Problems {
+			all = append(all, fault.Data("%s", p).About(p.Where).Because(err))
+		}
+		return nil, errors.Join(all...)
+	case errors.Is(err, fs.ErrNotExist) && origin == config.Default:
+		return nil, nil //nolint:nilnil // no file is an answer
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fault.New(fault.ExitPermission, "permission_denied", "%s", err).About(origin).Because(err)
+	}
+	return nil, fault.New(fault.ExitNoInput, "input_missing", "%s", err).About(origin).Because(err)
+}
+
+// drainOnSignal returns a context that is done at the first SIGTERM or SIGINT, and a channel that is closed at a SIGINT
+// after that.
+func (a *App) drainOnSignal(ctx context.Context) (context.Context, <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	hard, signals := make(chan struct{}), make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	a.release = append(a.release, cancel, func() { signal.Stop(signals) })
+	go func() {
+		for s := range signals {
+			switch {
+			case ctx.Err() == nil:
+				a.Log.InfoContext(ctx, "draining", "signal", s.String())
+				cancel()
+			case s == os.Interrupt:
+				close(hard)
+				return
+			}
+		}
+	}()
+	return ctx, hard
+}
+
+// hardGrace is how long handlers may take to end when there is no time to drain.
+const hardGrace = 2 * time.Second
+
+// runWorker runs a worker until ctx is done and it has drained, or until hard is closed and the handlers were stopped.
+func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.Registry, pollOnly bool) error {
+	c, err := a.workerConfig(pollOnly)
+	if err != nil {
+		return err
+	}
+	// Tasks of a file do not use this pool, and the worker opens connections of its own.
+	pool, err := a.Open(ctx, PoolOptions{Name: "stem/worker/" + c.Node, MaxConns: 1})
+	if err != nil {
+		return err
+	}
+	if hard != nil {
+		c.Middleware = append(c.Middleware, stopAt(hard))
+	}
+	w, err := worker.New(pool, reg, c)
+	if err != nil {
+		pool.Close()
+		return fault.Config("bad_setting", "%s", err).Because(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	select {
+	case err := <-done:
+		pool.Close()
+		return err
+	case <-hard:
+	}
+	select {
+	case err := <-done:
+		pool.Close()
+		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what ran was stopped and put back").Because(err)
+	case <-time.After(hardGrace):
+		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what would not stop is put back when the lease is over")
+	}
+}
+
+// stopAt cancels handlers when hard is closed. What they return then is no failure of theirs: the job is put back.
+func stopAt(hard <-chan struct{}) worker.Middleware {
+	return func(next worker.Handler) worker.Handler {
+		return func(ctx context.Context, run *queue.Run) error {
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			go func() {
+				select {
+				case <-hard:
+					cancel(worker.ErrShutdown)
+				case <-ctx.Done():
+				}
+			}()
+			err := next(ctx, run)
+			select {
+			case <-hard:
+				if err != nil {
+					return worker.Snooze(0)
+				}
+			default:
+			}
+			return err
+		}
+	}
+}
+
+// workerConfig is what the settings say.
+func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
+	s := a.Config
+	c := worker.Config{
+		Queues: map[string]int{}, Node: s.WorkerNode, Namespace: s.Namespace, Version: thisBuild().Version,
+		Lease: s.Lease, Heartbeat: s.Heartbeat, PollInterval: s.PollInterval,
+		ShutdownGrace: cmp.Or(s.ShutdownGrace, -1), // nought is none here, the default there
+		PollOnly:      pollOnly, Logger: a.Log,
+	}
+	for _, q := range s.WorkerQueues {
+		c.Queues[q.Queue] = cmp.Or(q.Slots, s.Concurrency)
+	}
+	if len(c.Queues) == 0 {
+		c.Queues[s.DefaultQueue] = s.Concurrency
+	}
+	if s.Listen.Given() && !pollOnly {
+		listen, err := s.Listen.Pool()
+		if err != nil {
+			return c, fault.Config("bad_database_url", "%s: %s", s.Origin("listen_url"), err)
+		}
+		listen.ConnConfig.RuntimeParams["application_name"] = "stem/listen/" + c.Node
+		c.ListenConfig = listen.ConnConfig
+	}
+	return c, nil
+}
+
+// taskNames is for people.
+func taskNames(reg *worker.Registry) string {
+	if names := reg.Tasks(); len(names) > 0 {
+		return strings.Join(names, ", ")
+	}
+	return "none"
+}

@@ -1,0 +1,2 @@
+// Package integration holds the tests that need several worker processes, or a server that goes away.
+package integration

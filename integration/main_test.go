@@ -1,0 +1,225 @@
+package integration_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/internal/pgtest"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/worker"
+)
+
+// childEnv makes this test binary a worker on the database that it names.
+const childEnv = "STEM_INTEGRATION_WORKER"
+
+const lease = 2 * time.Second
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(childEnv); url != "" {
+		if err := child(url); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	pgtest.Main(m)
+}
+
+// child is a worker process. Its tasks write a line into the table "runs" when they begin.
+func child(url string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	begin := func(run *queue.Run) error {
+		_, err := pool.Exec(context.WithoutCancel(ctx), "insert into runs values ($1, $2, $3)", run.ID, run.Attempt, os.Getpid())
+		return err
+	}
+	var reg worker.Registry
+	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { return nil })
+	reg.HandleFunc("first.blocks", func(ctx context.Context, run *queue.Run) error {
+		if err := begin(run); err != nil || run.Attempt > 1 {
+			return err
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	reg.HandleFunc("blocks", func(ctx context.Context, run *queue.Run) error {
+		if err := begin(run); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	reg.HandleFunc("short", func(ctx context.Context, run *queue.Run) error {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+			return begin(run)
+		}
+	})
+	reg.HandleFunc("poison", func(_ context.Context, run *queue.Run) error {
+		if err := begin(run); err != nil {
+			return err
+		}
+		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	})
+	slots, err := strconv.Atoi(os.Getenv("STEM_INTEGRATION_SLOTS"))
+	if err != nil {
+		return err
+	}
+	w, err := worker.New(pool, &reg, worker.Config{
+		Queues: map[string]int{"default": slots}, Lease: lease, MaxCrashes: 2, ShutdownGrace: time.Second,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// lines collects what a process logs.
+type lines struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.all.Bytes(), []byte(text))
+}
+
+// process is a worker in a process of its own.
+type process struct {
+	cmd  *exec.Cmd
+	log  *lines
+	done chan struct{}
+	err  error
+}
+
+func (p *process) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fleet is a database and the processes that work on it.
+type fleet struct {
+	t    *testing.T
+	url  string
+	pool *pgxpool.Pool
+	q    *queue.Queue
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	url := pgtest.Database(t)
+	pool := pgtest.Open(t, url)
+	q, err := queue.New(queue.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "create table runs (job uuid, attempt int, pid int, at timestamptz default clock_timestamp())"); err != nil {
+		t.Fatal(err)
+	}
+	return &fleet{t: t, url: url, pool: pool, q: q}
+}
+
+// start starts a worker process and waits until it is registered.
+func (f *fleet) start(slots int) *process {
+	f.t.Helper()
+	p := &process{log: &lines{}, done: make(chan struct{})}
+	p.cmd = exec.Command(os.Args[0]) //nolint:noctx // the cleanup ends it
+	p.cmd.Env = append(os.Environ(), childEnv+"="+f.url, "STEM_INTEGRATION_SLOTS="+strconv.Itoa(slots))
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	f.t.Cleanup(func() {
+		if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			f.t.Error(err)
+		}
+		<-p.done
+		if f.t.Failed() {
+			for s := bufio.NewScanner(&p.log.all); s.Scan(); {
+				f.t.Logf("worker %d: %s", p.cmd.Process.Pid, s.Text())
+			}
+		}
+	})
+	f.eventually(20*time.Second, "the worker has started", func() bool { return p.log.has("worker started") })
+	return p
+}
+
+func (f *fleet) enqueue(requests ...queue.Request) []queue.Receipt {
+	f.t.Helper()
+	receipts, err := f.q.Enqueue(f.t.Context(), f.pool, requests...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return receipts
+}
+
+func (f *fleet) wait(r queue.Receipt) queue.Result {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 60*time.Second)
+	defer cancel()
+	result, err := queue.Wait(ctx, f.pool, r.ID)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return result
+}
+
+func (f *fleet) number(query string, args ...any) int {
+	f.t.Helper()
+	var n int
+	if err := f.pool.QueryRow(f.t.Context(), query, args...).Scan(&n); err != nil {
+		f.t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func (f *fleet) eventually(limit time.Duration, what string, holds func() bool) {
+	f.t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			f.t.Fatalf("after %v still not: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func raw(task string, options ...queue.Option) queue.Request {
+	return queue.Raw(task, []byte("{}"), "", options...)
+}
