@@ -147,3 +147,20 @@ func TestAdoptOrphans(t *testing.T) {
 	rescue(t, l.me, rescuer, victim)
 	l.wantPlace(t, jobs[0], "scheduled")
 }
+
+// TestRescueSurvivesAnySlots: what a worker said of its slots cannot stop the rescue of what it held (L4). Before the guard of
+// the cast this was 22P02, for ever.
+func TestRescueSurvivesAnySlots(t *testing.T) {
+	t.Parallel()
+	for _, slots := range []string{`{"default":"many"}`, `{"default":null}`, `{"default":[1]}`, `{"default":1e30}`, `{}`} {
+		l := open(t)
+		victim, rescuer := l.hire(t), l.hire(t)
+		enqueue(t, l.me, 2, "")
+		claimAs(t, l.me, claimParams(victim, 10))
+		run(t, l.owner, "update stem.workers set slots = $2 where id = $1", victim.id, slots)
+		declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
+		if r := rescue(t, l.me, rescuer, victim); r.Moved != 2 || r.Charged != 2 || r.Remaining != 0 {
+			t.Errorf("slots %s: got %+v", slots, r)
+		}
+	}
+}

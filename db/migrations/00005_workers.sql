@@ -171,7 +171,8 @@ begin
         ), d as materialized (
             delete from stem.running where ctid = any (array(select p.t from p)) returning running.job_id
         ), judged as materialized (
-            select p.*, p.place <= coalesce((v_slots ->> p.queue)::integer, 2147483647) as begun
+            -- A worker's own words about its slots must not stop its rescue: what is no number counts as "all may have begun".
+            select p.*, p.place <= case when jsonb_typeof(v_slots -> p.queue) = 'number' then (v_slots ->> p.queue)::numeric else 2147483647 end as begun
             from p where p.job_id in (select d.job_id from d)
         ), target as materialized (
             select j.*,
