@@ -101,19 +101,6 @@ func TestWrongClaim(t *testing.T) {
 	}
 }
 
-// TestKeepsNothing: a queue that keeps no finished rows keeps none of finish and of complete.
-func TestKeepsNothing(t *testing.T) {
-	t.Parallel()
-	l := open(t)
-	run(t, l.owner, "insert into stem.queues (name, keep_finished) values ('default', false)")
-	w, id, jobs := l.held(t, 2)
-	finish(t, l.me, w, id, jobs[0])
-	run(t, l.me, "select stem.complete($1, $2, $3, 1, null)", jobs[1], id, w.id)
-	if n := one[int](t, l.owner, "select count(*) from stem.finished"); n != 0 {
-		t.Errorf("%d finished rows, want none", n)
-	}
-}
-
 // TestDeadHistory: a dead row is a full copy of the envelope with every attempt, and a ticket without an envelope is buried too.
 func TestDeadHistory(t *testing.T) {
 	t.Parallel()

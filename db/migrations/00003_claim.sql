@@ -145,6 +145,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+    v_drop text[] := stem._keep_nothing();
     v_count integer;
 begin
     with back as materialized (
@@ -159,7 +160,8 @@ begin
     ), put_finished as (
         -- Cancellation wins over being put back, as in stem.put_back: the flag would be lost with the row.
         insert into stem.finished (slot, job_id, generation, attempt, worker, outcome)
-        select b.slot, b.job_id, b.generation, b.attempt, p_worker, 'cancelled' from back b where b.cancel_at is not null
+        select b.slot, b.job_id, b.generation, b.attempt, p_worker, 'cancelled'
+        from back b where b.cancel_at is not null and b.queue <> all (v_drop)
     ), freed as (
         delete from stem.unique_keys u using back b where b.cancel_at is not null and b.unique_scope = 2 and u.job_id = b.job_id
     )

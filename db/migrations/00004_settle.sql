@@ -62,7 +62,7 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_drop text[] := array(select q.name from stem.queues q where not q.keep_finished);
+    v_drop text[] := stem._keep_nothing();
 begin
     return query
     with p as materialized (
@@ -115,6 +115,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
+    v_drop text[] := stem._keep_nothing();
     m record;
 begin
     for m in
@@ -167,7 +168,7 @@ begin
         ), put_finished as (
             insert into stem.finished (slot, job_id, generation, attempt, worker, outcome, started_at)
             select n.slot, n.job_id, n.generation, n.attempt, p_worker, 'cancelled', clock_timestamp() - n.age_us * interval '1 microsecond'
-            from moved n where n.target = 'cancelled'
+            from moved n where n.target = 'cancelled' and n.queue <> all (v_drop)
         ), freed as (
             delete from stem.unique_keys where ctid = any (array(
                 select k.t from moved n
@@ -224,10 +225,9 @@ begin
             detail = 'The lease was lost, or the job was completed before.',
             hint = 'Roll back. The job is with another worker, or done.';
     end if;
-    if not exists (select from stem.queues q where q.name = r.queue and not q.keep_finished) then
-        insert into stem.finished (slot, job_id, generation, attempt, worker, outcome, started_at, result)
-        values (r.slot, p_job, r.generation, r.attempt, p_worker, 'completed', clock_timestamp() - p_age_us * interval '1 microsecond', p_result);
-    end if;
+    insert into stem.finished (slot, job_id, generation, attempt, worker, outcome, started_at, result)
+    select r.slot, p_job, r.generation, r.attempt, p_worker, 'completed', clock_timestamp() - p_age_us * interval '1 microsecond', p_result
+    where r.queue <> all (stem._keep_nothing());
     if r.unique_scope = 2 then
         delete from stem.unique_keys u where u.job_id = p_job;
     end if;

@@ -151,6 +151,7 @@ as $$
 declare
     m record;
     v_slots jsonb;
+    v_drop text[] := stem._keep_nothing();
 begin
     moved := 0; charged := 0; buried := 0;
     select l.slots into v_slots from stem.lost_workers l where l.id = p_victim for update skip locked;
@@ -198,7 +199,8 @@ begin
             where n.target = 'scheduled'
         ), put_finished as (
             insert into stem.finished (slot, job_id, generation, attempt, worker, outcome)
-            select n.slot, n.job_id, n.generation, n.attempt, p_victim, 'cancelled' from target n where n.target = 'cancelled'
+            select n.slot, n.job_id, n.generation, n.attempt, p_victim, 'cancelled'
+            from target n where n.target = 'cancelled' and n.queue <> all (v_drop)
         ), freed as (
             delete from stem.unique_keys u using target n where n.target = 'cancelled' and n.unique_scope = 2 and u.job_id = n.job_id
         ), recorded as (

@@ -17,6 +17,8 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
+declare
+    v_drop text[] := stem._keep_nothing();
 begin
     with d as materialized (
         delete from stem.scheduled where ctid = any (array(
@@ -36,7 +38,7 @@ begin
         order by d.run_at
     ), put_finished as (
         insert into stem.finished (slot, job_id, generation, attempt, outcome)
-        select d.slot, d.job_id, d.generation, d.attempt, 'expired' from d where d.too_late
+        select d.slot, d.job_id, d.generation, d.attempt, 'expired' from d where d.too_late and d.queue <> all (v_drop)
     ), freed as (
         delete from stem.unique_keys where ctid = any (array(
             select k.t from d

@@ -126,10 +126,8 @@ begin
             end if;
         end if;
         if found then
-            if not exists (select from stem.queues q where q.name = v_queue and not q.keep_finished) then
-                insert into stem.finished (slot, job_id, generation, attempt, outcome)
-                values (v_slot, p_job, v_generation, v_attempt, 'cancelled');
-            end if;
+            insert into stem.finished (slot, job_id, generation, attempt, outcome)
+            select v_slot, p_job, v_generation, v_attempt, 'cancelled' where v_queue <> all (stem._keep_nothing());
             if v_scope in (1, 2) then
                 delete from stem.unique_keys u where u.job_id = p_job and u.scope in (1, 2);
             end if;
@@ -487,6 +485,7 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+    v_drop text[] := stem._keep_nothing();
     v_count bigint;
     v_more bigint;
 begin
@@ -501,7 +500,7 @@ begin
     ), put_finished as (
         insert into stem.finished (slot, job_id, generation, attempt, outcome)
         select d.slot, d.job_id, d.generation, d.attempt, 'cancelled' from d
-        where not exists (select from stem.queues q where q.name = p_queue and not q.keep_finished)
+        where p_queue <> all (v_drop)
     ), freed as (
         delete from stem.unique_keys where ctid = any (array(
             select k.t from d
@@ -519,7 +518,7 @@ begin
         ), put_finished as (
             insert into stem.finished (slot, job_id, generation, attempt, outcome)
             select d.slot, d.job_id, d.generation, d.attempt, 'cancelled' from d
-            where not exists (select from stem.queues q where q.name = p_queue and not q.keep_finished)
+            where p_queue <> all (v_drop)
         ), freed as (
             delete from stem.unique_keys where ctid = any (array(
                 select k.t from d
