@@ -12,10 +12,11 @@ import (
 	"github.com/stemqueue/stem/internal/store"
 )
 
-var wrongPlan = regexp.MustCompile(`(Seq Scan|Bitmap Heap Scan) on (stem\.)?(ready|running|scheduled|jobs\w*|unique_keys|finished\w*)\b|Hash Join|Merge Join`)
+var wrongPlan = regexp.MustCompile(`(Seq Scan|Bitmap Heap Scan) on (stem\.)?(ready|running|scheduled|jobs\w*|unique_keys|finished\w*)\b|Hash Join|Merge Join|Join Filter: \(\w+\.job_id = d\w*\.job_id`)
 
 // TestPlans reads the plans of the hot statements while the tables are empty, full, and bloated with dead entries: only index
-// scans, no hash or merge join. Mutant that it catches: stem.claim without its plan settings.
+// scans, no hash or merge join, no nested loop over the batch times the batch. Mutants that it catches: stem.claim without its
+// plan settings, and in finish and put_back a plain "in (select …)", which becomes a semi join once stem.running was seen empty.
 func TestPlans(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills a table with 200 000 tickets")
@@ -97,6 +98,16 @@ func TestPlans(t *testing.T) {
 	check("full, analysed")
 	run(t, l.owner, "delete from stem.ready where pos < 199000")
 	check("bloated")
+
+	const guarded = "(p.job_id in (select d.job_id from d)) is true"
+	for _, function := range []string{"finish", "put_back"} {
+		right := one[string](t, l.owner, "select pg_get_functiondef($1::regproc)", "stem."+function)
+		l.mutate(t, function, guarded, strings.TrimSuffix(guarded, " is true"))
+		if len(wrong()) == 0 {
+			t.Errorf("the plans of the mutant of %s look right: this test sees nothing", function)
+		}
+		run(t, l.owner, right)
+	}
 
 	text := one[string](t, l.owner, "select pg_get_functiondef('stem.claim'::regproc)")
 	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, " SET enable") })

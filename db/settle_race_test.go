@@ -109,14 +109,14 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ function, from, to, good, bad string }{
 		{
-			"finish", "with p as materialized (\n        select u.outcome, u.age_us, u.result, r.*\n        from unnest",
-			"with " + gate + ", p as materialized (\n        select u.outcome, u.age_us, u.result, r.*\n        from gate, unnest",
-			"where p.job_id in (select d.job_id from d) and p.queue", "where p.queue",
+			"finish", "with p as materialized (\n        select u.ord, u.outcome, u.age_us, u.result, r.*\n        from unnest",
+			"with " + gate + ", p as materialized (\n        select u.ord, u.outcome, u.age_us, u.result, r.*\n        from gate, unnest",
+			"where (p.job_id in (select d.job_id from d)) is true and p.queue", "where p.queue",
 		},
 		{
-			"put_back", "with p as materialized (\n            select u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from unnest",
-			"with " + gate + ", p as materialized (\n            select u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from gate, unnest",
-			"from p where p.job_id in (select d.job_id from d)", "from p",
+			"put_back", "with p as materialized (\n            select u.ord, u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from unnest",
+			"with " + gate + ", p as materialized (\n            select u.ord, u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from gate, unnest",
+			"p\n            where (p.job_id in (select d.job_id from d)) is true", "p",
 		},
 	} {
 		for _, mutant := range []bool{false, true} {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/internal/store"
 )
 
 // TestPutBack walks every verb through the table of contract.md, section 5: where the job goes, what is charged, what is kept
@@ -98,6 +100,52 @@ func TestWrongClaim(t *testing.T) {
 	}
 	if got := claimStates(t, l.me, id, jobs[0], 2); got != "gone" {
 		t.Errorf("another attempt: got %s, want gone", got)
+	}
+}
+
+// TestSettleNamesAJobTwice: a job that stands twice in one batch is moved once, as its first mention says, and spoils nothing for
+// the others: the batch would be repeated with the same error for ever.
+func TestSettleNamesAJobTwice(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w, id, jobs := l.held(t, 2)
+	p := finishParams(w, id, []uuid.UUID{jobs[0], jobs[0], jobs[1]}, "completed")
+	p.Outcomes[1] = "cancelled"
+	done, err := store.New(l.me).Finish(t.Context(), p)
+	if err != nil || len(done) != 2 {
+		t.Errorf("finished %v, %v; want both once", done, err)
+	}
+	l.wantPlace(t, jobs[0], "completed")
+	l.wantPlace(t, jobs[1], "completed")
+
+	for _, c := range []struct {
+		first, second, want string
+		flag                bool
+	}{
+		{"release", "release", "ready", false},
+		{"fail", "release", "scheduled", false},
+		{"release", "discard", "ready", false},
+		{"discard", "release", "dead", false},
+		{"fail", "fail", "cancelled", true},
+	} {
+		w, id, jobs := l.held(t, 2)
+		if c.flag {
+			run(t, l.owner, "update stem.running set cancel_at = now()")
+		}
+		p := putBackParams(w, id, verb{age: 5}, jobs[1], jobs[0], jobs[1])
+		p.Verbs = []string{c.first, c.first, c.second}
+		rows, err := store.New(l.me).PutBack(t.Context(), p)
+		if err != nil || len(rows) != 2 {
+			t.Errorf("%s, %s: put back %v, %v; want both once", c.first, c.second, rows, err)
+		}
+		l.wantPlace(t, jobs[0], c.want)
+		l.wantPlace(t, jobs[1], c.want)
+		if c.want == "ready" { // in the order given
+			if got := column[uuid.UUID](t, l.owner, "select job_id from stem.ready order by pos"); !slices.Equal(got, []uuid.UUID{jobs[1], jobs[0]}) {
+				t.Errorf("%s, %s: the line is %v", c.first, c.second, got)
+			}
+		}
+		run(t, l.owner, "delete from stem.ready")
 	}
 }
 

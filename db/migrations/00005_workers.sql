@@ -174,7 +174,7 @@ begin
         ), judged as materialized (
             -- A worker's own words about its slots must not stop its rescue: what is no number counts as "all may have begun".
             select p.*, p.place <= case when jsonb_typeof(v_slots -> p.queue) = 'number' then (v_slots ->> p.queue)::numeric else 2147483647 end as begun
-            from p where p.job_id in (select d.job_id from d)
+            from p where (p.job_id in (select d.job_id from d)) is true
         ), target as materialized (
             select j.*,
                 (j.failures + j.begun::integer)::smallint as new_failures,
