@@ -3,6 +3,7 @@ package db_test
 import (
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stemqueue/stem/internal/store"
@@ -69,6 +70,40 @@ func TestRescueCharges(t *testing.T) {
 		if got := one[string](t, l.owner, "select case when lane >= 100 then 'suspect' else 'prefetched' end from stem.scheduled where job_id = $1", job); got != lane {
 			t.Errorf("job %d stands in a %s lane, want %s", i, got, lane)
 		}
+	}
+}
+
+// TestRescueChargesOnce: a prefetched job that another transaction holds while rescue passes is not charged by the pass that
+// finds it free. Mutant that it catches: the count of those that can have begun made anew in each pass, over what is left.
+func TestRescueChargesOnce(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		t.Run(map[bool]string{false: "as it is", true: "mutant: counted in each pass"}[mutant], func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			if mutant {
+				l.mutate(t, "rescue", "if v_begun is null then", "if true then")
+			}
+			victim, _, jobs := l.held(t, 4) // two slots
+			rescuer := l.hire(t)
+			tx := l.begin(t)
+			run(t, tx, "select stem.cancel($1, 'changed his mind')", []uuid.UUID{jobs[3]})
+			declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
+			if r := rescue(t, l.me, rescuer, victim); r.Moved != 3 || r.Charged != 2 || r.Remaining != 1 {
+				t.Fatalf("first pass: got %+v", r)
+			}
+			rollback(t, tx)
+			want := int32(0)
+			if mutant {
+				want = 1
+			}
+			if r := rescue(t, l.me, rescuer, victim); r.Moved != 1 || r.Charged != want || r.Remaining != 0 {
+				t.Fatalf("second pass: got %+v, want %d charged", r, want)
+			}
+			if got := l.counters(t, jobs[3]); !mutant && got != [5]int{1, 0, 0, 0, 1} {
+				t.Errorf("the prefetched job has counters %v", got)
+			}
+		})
 	}
 }
 
@@ -146,6 +181,15 @@ func TestAdoptOrphans(t *testing.T) {
 	adopt(0)
 	rescue(t, l.me, rescuer, victim)
 	l.wantPlace(t, jobs[0], "scheduled")
+
+	// It comes again, after it was cleared: what can have begun is counted anew.
+	run(t, l.owner, `insert into stem.running (job_id, claim_id, worker, seq, pos, queue, lane, slot, attempt, failures, crashes, releases,
+		generation, max_attempts, claimed_at) values (gen_random_uuid(), gen_random_uuid(), $1, 9, 9, 'default', 5, 0, 1, 0, 0, 0, 1, 20,
+		now() - interval '2 minutes')`, victim.id)
+	adopt(1)
+	if r := rescue(t, l.me, rescuer, victim); r.Moved != 1 || r.Charged != 1 {
+		t.Errorf("the second time: got %+v", r)
+	}
 }
 
 // TestRescueSurvivesAnySlots: what a worker said of its slots cannot stop the rescue of what it held (L4). Before the guard of

@@ -276,8 +276,10 @@ create table stem.lost_workers (
     node text not null,
     namespace text not null,
     host text not null,
+    begun uuid[],
     slots jsonb not null
 );
+comment on column stem.lost_workers.begun is 'The jobs that its handlers may have begun: decided once, by the first rescue, and charged.';
 
 -- A queue needs no row: without one it is not paused, keeps its history, and takes priorities 0 to 9.
 create table stem.queues (

@@ -137,7 +137,8 @@ end $$;
 
 -- Moves what a lost worker held. Of the rows in a queue with S slots only the first S in claim order can have begun, because a
 -- worker frees a slot only when the outcome is stored and starts jobs in claim order: those are charged, the prefetched rest
--- goes back as it was. Charged jobs are suspects from then on: they stand in their own lane and wait 0 s, 30 s, 2 min.
+-- goes back as it was. Which those are is decided once, by the first call, and kept [race]: a prefetched job that another transaction
+-- held then would be among the first S of a later call, because those before it are gone. Charged jobs are suspects from then on: they stand in their own lane and wait 0 s, 30 s, 2 min.
 -- SKIP LOCKED: a completing transaction may hold a row; remaining > 0 says to come again.
 -- Sequential scans are allowed here: running has no index on the worker, and a rescue is rare.
 -- +goose StatementBegin
@@ -151,29 +152,38 @@ as $$
 declare
     m record;
     v_slots jsonb;
+    v_begun uuid[];
     v_drop text[] := stem._keep_nothing();
 begin
     moved := 0; charged := 0; buried := 0;
-    select l.slots into v_slots from stem.lost_workers l where l.id = p_victim for update skip locked;
+    select l.slots, l.begun into v_slots, v_begun from stem.lost_workers l where l.id = p_victim for update skip locked;
     if not found or not exists (select from stem.workers w where w.id = p_rescuer and w.epoch = p_epoch) then
         remaining := 0;
         return next;
         return;
     end if;
+    if v_begun is null then
+        -- A worker's own words about its slots must not stop its rescue: what is no number counts as "all may have begun".
+        v_begun := array(
+            select h.job_id
+            from (
+                select r.job_id, r.queue, row_number() over (partition by r.queue order by r.seq, r.lane desc, r.pos) as place
+                from stem.running r where r.worker = p_victim) h
+            where h.place <= case when jsonb_typeof(v_slots -> h.queue) = 'number' then (v_slots ->> h.queue)::numeric else 2147483647 end);
+        update stem.lost_workers l set begun = v_begun where l.id = p_victim;
+    end if;
     for m in
         with held as materialized (
-            select r.job_id, row_number() over (partition by r.queue order by r.seq, r.lane desc, r.pos) as place
-            from stem.running r where r.worker = p_victim
+            select r.job_id from stem.running r where r.worker = p_victim
         ), p as materialized (
-            select h.place, r.*
+            select r.*
             from held h
             cross join lateral (
                 select x.ctid as t, x.* from stem.running x where x.job_id = h.job_id and x.worker = p_victim limit 1 for update skip locked) r
         ), d as materialized (
             delete from stem.running where ctid = any (array(select p.t from p)) returning running.job_id
         ), judged as materialized (
-            -- A worker's own words about its slots must not stop its rescue: what is no number counts as "all may have begun".
-            select p.*, p.place <= case when jsonb_typeof(v_slots -> p.queue) = 'number' then (v_slots ->> p.queue)::numeric else 2147483647 end as begun
+            select p.*, p.job_id in (select b.id from unnest(v_begun) b(id)) as begun
             from p where (p.job_id in (select d.job_id from d)) is true
         ), target as materialized (
             select j.*,
@@ -244,7 +254,7 @@ begin
       -- A claim's worker row cannot vanish under it without a row in lost_workers, except by hand: one minute is long enough
       -- for this statement's snapshot to be no excuse.
       and r.claimed_at < clock_timestamp() - interval '1 minute'
-    on conflict (id) do update set cleared_at = null where lost_workers.cleared_at is not null;
+    on conflict (id) do update set cleared_at = null, begun = null where lost_workers.cleared_at is not null;
     get diagnostics v_count = row_count;
     delete from stem.lost_workers l where l.cleared_at < clock_timestamp() - interval '24 hours';
     return v_count;
