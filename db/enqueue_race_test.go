@@ -183,6 +183,54 @@ func TestReplaceBesideDue(t *testing.T) {
 	l.wantPlace(t, next, "ready")
 }
 
+// TestReplaceBesideRetry: the holder goes from running to scheduled after the replacement looked there, and before it gives up.
+// It waits now, so it is replaced. Mutant that it catches: one round of looks (a duplicate of a job that waits). A holder that
+// moves on in every round ends the call with 40001, and not with a wrong answer.
+func TestReplaceBesideRetry(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		t.Run(map[bool]string{false: "as it is", true: "mutant: one round"}[mutant], func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			w := l.hire(t)
+			holder := enqueueKey(t, l.me, "unique_key => 'k'")
+			_, id := claimAs(t, l.me, claimParams(w, 1))
+			// The gate is behind both looks.
+			last := "if not exists ("
+			if mutant {
+				last = "if true or not exists ("
+			}
+			l.mutate(t, "_replace_waiting", "if not exists (", "perform pg_advisory_xact_lock_shared(4711);\n        "+last)
+			openGate := l.closeGate(t)
+			conn := l.connect(t)
+			call := start(func() (uuid.UUID, error) {
+				var next uuid.UUID
+				err := conn.QueryRow(t.Context(), "select stem.enqueue('t', unique_key => 'k', replace => true)").Scan(&next)
+				return next, err
+			})
+			l.awaitBlocked(t, pid(conn))
+			putBack(t, l.me, w, id, verb{name: "fail", delay: 60_000_000, age: 5}, holder)
+			openGate()
+			next := call.wait(t)
+			if mutant {
+				if next != holder {
+					t.Error("the mutant replaced it: this test sees nothing")
+				}
+				return
+			}
+			l.wantPlace(t, holder, "replaced")
+			l.wantPlace(t, next, "ready")
+		})
+	}
+
+	l := open(t)
+	enqueueKey(t, l.me, "unique_key => 'k'")
+	l.mutate(t, "_replace_waiting", "delete from stem.ready r where r.job_id = p_job", "delete from stem.ready r where false",
+		"delete from stem.scheduled s where s.job_id = p_job", "delete from stem.scheduled s where false")
+	_, err := l.me.Exec(t.Context(), "select stem.enqueue('t', unique_key => 'k', replace => true)")
+	wantCode(t, err, "40001")
+}
+
 // draw is nextval for tests: it refuses a transaction that has no xid yet.
 const draw = `create function stem.draw() returns bigint language plpgsql as $$ begin
 	if pg_current_xact_id_if_assigned() is null then raise exception using errcode = 'TEST1', message = 'a position before an xid'; end if;

@@ -91,6 +91,9 @@ end $$;
 -- +goose StatementEnd
 
 -- Takes a waiting job out of the line with outcome "replaced". False when it is not waiting any more.
+--
+-- A ticket moves while it is looked for: a due move carries it from scheduled to ready, a retry from running to scheduled [race].
+-- So each look is a statement of its own, with a fresh snapshot, and "not waiting" is what one statement over both tables says.
 -- +goose StatementBegin
 create function stem._replace_waiting(p_job uuid) returns boolean
 language plpgsql volatile
@@ -106,20 +109,27 @@ declare
     v_generation smallint;
     v_queue text;
 begin
-    -- Three looks, each with a fresh snapshot: a due move may carry the ticket from scheduled to ready in between.
-    delete from stem.ready r where r.job_id = p_job returning r.slot, r.attempt, r.generation, r.queue into v_slot, v_attempt, v_generation, v_queue;
-    if not found then
-        delete from stem.scheduled s where s.job_id = p_job returning s.slot, s.attempt, s.generation, s.queue into v_slot, v_attempt, v_generation, v_queue;
-    end if;
-    if not found then
-        delete from stem.ready r where r.job_id = p_job returning r.slot, r.attempt, r.generation, r.queue into v_slot, v_attempt, v_generation, v_queue;
-    end if;
-    if not found then
-        return false;
-    end if;
-    insert into stem.finished (slot, job_id, generation, attempt, outcome)
-    select v_slot, p_job, v_generation, v_attempt, 'replaced' where v_queue <> all (stem._keep_nothing());
-    return true;
+    -- One round is enough but for a ticket that moved during it; each further round needs another move in the same instant.
+    for round in 1..5 loop
+        delete from stem.ready r where r.job_id = p_job
+        returning r.slot, r.attempt, r.generation, r.queue into v_slot, v_attempt, v_generation, v_queue;
+        if not found then
+            delete from stem.scheduled s where s.job_id = p_job
+            returning s.slot, s.attempt, s.generation, s.queue into v_slot, v_attempt, v_generation, v_queue;
+        end if;
+        if found then
+            insert into stem.finished (slot, job_id, generation, attempt, outcome)
+            select v_slot, p_job, v_generation, v_attempt, 'replaced' where v_queue <> all (stem._keep_nothing());
+            return true;
+        end if;
+        if not exists (
+            select from stem.ready r where r.job_id = p_job
+            union all select from stem.scheduled s where s.job_id = p_job) then
+            return false;
+        end if;
+    end loop;
+    raise exception using errcode = '40001', message = format('job %s, which is to be replaced, moved five times during this enqueue', p_job),
+        hint = 'Retry the transaction.';
 end $$;
 -- +goose StatementEnd
 
