@@ -3,6 +3,8 @@ package db_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -74,6 +76,42 @@ func TestRotateBusy(t *testing.T) {
 	}
 	rollback(t, tx)
 	l.turn(t)
+}
+
+// TestRotateWantsFreshSnapshots: a REPEATABLE READ caller took its snapshot before a transaction that enqueued into the next
+// leaf committed. It is refused. Mutant that it catches: no look at the isolation level; the job loses its envelope.
+func TestRotateWantsFreshSnapshots(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		l := open(t)
+		if mutant {
+			l.mutate(t, "rotate", "if current_setting('transaction_isolation') <> 'read committed' then", "if false then")
+		}
+		// Within 20 minutes of a turn an enqueue also reads the previous leaf, for repeated ids, and holds that too.
+		run(t, l.owner, "update stem.ring set since = clock_timestamp() - interval '30 minutes'")
+		tx := l.begin(t)
+		job := enqueue(t, tx, 1, "")[0]
+		for range 7 {
+			l.turn(t)
+		}
+		run(t, l.owner, "update stem.ring set since = clock_timestamp() - period")
+		strict := begin(t, l.connect(t), pgx.RepeatableRead)
+		run(t, strict, "select 1")
+		commit(t, tx)
+		_, err := store.New(strict).Rotate(t.Context())
+		if !mutant {
+			wantCode(t, err, "25000")
+			rollback(t, strict)
+			l.turn(t)
+		} else if err != nil {
+			t.Fatal(err)
+		} else {
+			commit(t, strict)
+		}
+		if n := one[int](t, l.owner, "select count(*) from stem.jobs where id = $1", job); (n == 0) != mutant {
+			t.Errorf("mutant %t: %d envelopes", mutant, n)
+		}
+	}
 }
 
 // TestRotateBesideOldTransaction: a transaction that enqueued when the leaf was last current, seven turns ago, is still open.
