@@ -21,6 +21,7 @@ func (l *lab) cancelled(t *testing.T) (hand, uuid.UUID, uuid.UUID) {
 // endings ends jobs of queue default by way of each function that writes to stem.finished, and returns them.
 var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 	"_replace_waiting": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		holder := enqueueKey(t, l.me, "unique_key => 'k'")
 		next := enqueueKey(t, l.me, "unique_key => 'k', replace => true")
 		run(t, l.owner, "delete from stem.ready where job_id = $1", next)
@@ -28,6 +29,7 @@ var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 		return []uuid.UUID{holder}
 	},
 	"void_claim": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		w, id, job := l.cancelled(t)
 		if n, err := store.New(l.me).VoidClaim(t.Context(), w.id, id); err != nil || n != 1 {
 			t.Fatalf("voided %d, %v", n, err)
@@ -35,16 +37,19 @@ var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 		return []uuid.UUID{job}
 	},
 	"finish": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		w, id, jobs := l.held(t, 2)
 		finish(t, l.me, w, id, jobs...)
 		return jobs
 	},
 	"put_back": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		w, id, job := l.cancelled(t)
 		putBack(t, l.me, w, id, verb{name: "fail", age: 5}, job)
 		return []uuid.UUID{job}
 	},
 	"complete": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		w, id, jobs := l.held(t, 1)
 		if err := store.New(l.me).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
 			t.Fatal(err)
@@ -52,6 +57,7 @@ var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 		return jobs
 	},
 	"rescue": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		w, _, job := l.cancelled(t)
 		rescuer := l.hire(t)
 		declareLost(t, l.me, rescuer, w, l.expire(t, w))
@@ -59,17 +65,20 @@ var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 		return []uuid.UUID{job}
 	},
 	"due": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		job := enqueue(t, l.me, 1, "delay => '1 hour', expires_at => now() + interval '2 hours'")[0]
 		run(t, l.owner, "update stem.scheduled set run_at = now() - interval '2 hours', expires_at = now() - interval '1 hour'")
 		run(t, l.me, "select stem.due(10)")
 		return []uuid.UUID{job}
 	},
 	"_cancel_job": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		jobs := append(enqueue(t, l.me, 1, ""), enqueue(t, l.me, 1, "delay => '1 hour'")...)
 		run(t, l.me, "select stem.cancel($1, 'test')", jobs)
 		return jobs
 	},
 	"purge_queue": func(t *testing.T, l *lab) []uuid.UUID {
+		t.Helper()
 		jobs := append(enqueue(t, l.me, 1, ""), enqueue(t, l.me, 1, "delay => '1 hour'")...)
 		run(t, l.me, "select stem.purge_queue('default', 10, 'test')")
 		return jobs
