@@ -43,7 +43,7 @@ func (q *Queue) attempt(ctx context.Context, db DB, jobs []built) (receipts []Re
 			if err != nil {
 				return nil, false, err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }() // it only goes back to the pool
 			db = SQL(conn)
 		}
 	}

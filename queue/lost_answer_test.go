@@ -169,7 +169,7 @@ func (l *lostAnswers) standard() {
 	config := l.pool.Config().ConnConfig.Copy()
 	l.fit(config)
 	db := stdlib.OpenDB(*config)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	enqueue := func() error { _, err := l.enqueue(SQL(db)); return err }
 	if err := l.cut("database/sql", 1, false, 1, enqueue); err != nil {
 		l.Errorf("database/sql: got %v, want that a second try resolves it", err)

@@ -279,7 +279,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 		states[row.JobID] = row.State
 	}
 	for _, o := range batch {
-		if next, again := s.concluded(life, o, states[o.held.row.JobID]); again {
+		if next, again := s.concluded(o, states[o.held.row.JobID]); again {
 			waiting = append(waiting, next)
 		}
 	}
@@ -287,7 +287,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 }
 
 // concluded decides about one claim by its state; again means that the outcome returned is still to be stored.
-func (s *session) concluded(life context.Context, o outcome, state string) (next outcome, again bool) {
+func (s *session) concluded(o outcome, state string) (next outcome, again bool) {
 	completing := o.held.run != nil && o.held.run.Claim.IsCompleting()
 	switch state {
 	case "free":
