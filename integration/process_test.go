@@ -60,6 +60,9 @@ func TestAStoppedWorkerCannotWriteWhatItLost(t *testing.T) {
 	}
 	stopped.signal(t, syscall.SIGCONT)
 	f.eventually(10*time.Second, "it says that its lease was lost", func() bool { return stopped.log.has("lease lost") })
+	f.eventually(10*time.Second, "it says which claim it lost", func() bool {
+		return stopped.log.has(`msg="lost claim" job_id=` + r.ID.String() + " claim=")
+	})
 	f.eventually(15*time.Second, "it goes on under a new identity", func() bool {
 		return stopped.log.has("starting afresh") &&
 			f.number("select count(*) from stem.workers where pid = $1", stopped.cmd.Process.Pid) == 1

@@ -80,6 +80,7 @@ func TestPayloadErrors(t *testing.T) {
 	}{
 		{task.New(args{Ratio: math.NaN()}), "t: invalid job: Args.Ratio: NaN cannot be JSON"},
 		{task.New(args{Name: "abcd\xff"}), "t: invalid job: Args.Name: invalid UTF-8 at byte 4"},
+		{task.New(args{Name: "a\ufffdé\xff"}), "t: invalid job: Args.Name: invalid UTF-8 at byte 6"},
 		{task.New(args{Tags: []string{"a", "\xff"}}), "t: invalid job: Args.Tags[1]: invalid UTF-8 at byte 0"},
 		{NewTask[chan int]("t").New(nil), "t: invalid job: arguments of type chan int cannot be JSON: json: unsupported type: chan int"},
 		{Raw("t", []byte("{"), ""), "t: invalid job: payload: not valid JSON: unexpected end of JSON input"},

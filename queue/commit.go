@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/stemqueue/stem/internal/answer"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -36,8 +36,7 @@ func CommitStatus(ctx context.Context, db DB, xid string) (TxStatus, error) {
 // Commit commits tx, and tells an honest answer from a lost one: when the connection dies after COMMIT was sent, the error
 // is ErrCommitUnknown and carries the transaction id of the receipts, for CommitStatus.
 func Commit(ctx context.Context, tx pgx.Tx, receipts ...Receipt) error {
-	// Asked before and not of the error after: when the answer to a simple query is lost, pgx reports the closed connection
-	// it found next, as an error that is "safe to retry".
+	// Asked before: afterwards a closed connection says nothing about when it was closed.
 	sendable := ctx.Err() == nil && !tx.Conn().IsClosed()
 	err := tx.Commit(ctx)
 	if err == nil || !sendable || answered(err) {
@@ -51,8 +50,7 @@ func Commit(ctx context.Context, tx pgx.Tx, receipts ...Receipt) error {
 	return unknown
 }
 
-// answered tells whether the outcome of a COMMIT that was sent is known all the same.
+// answered tells whether the outcome of a COMMIT that was given to an open connection is known all the same.
 func answered(err error) bool {
-	_, said := errors.AsType[*pgconn.PgError](err)
-	return said || errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, pgx.ErrTxCommitRollback)
+	return answer.Refused(err) || answer.Unsent(err) || errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, pgx.ErrTxCommitRollback)
 }

@@ -60,7 +60,7 @@ func findFlaw(v reflect.Value, path string, depth int) (at, text string, found b
 	switch v.Kind() {
 	case reflect.String:
 		if s := v.String(); !utf8.ValidString(s) {
-			return path, fmt.Sprintf("invalid UTF-8 at byte %d", len(s)-len(afterValid(s))), true
+			return path, fmt.Sprintf("invalid UTF-8 at byte %d", validPrefix(s)), true
 		}
 	case reflect.Float32, reflect.Float64:
 		if f := v.Float(); math.IsNaN(f) || math.IsInf(f, 0) {
@@ -99,7 +99,13 @@ func findFlaw(v reflect.Value, path string, depth int) (at, text string, found b
 	return "", "", false
 }
 
-// afterValid returns s from its first invalid byte on.
-func afterValid(s string) string {
-	return s[strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError }):]
+// validPrefix is the index of the first byte that is not UTF-8. A U+FFFD that was written as such is: it is three bytes wide,
+// an invalid byte decodes to the same rune with a width of one.
+func validPrefix(s string) int {
+	for i, r := range s {
+		if r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)) {
+			return i
+		}
+	}
+	return len(s)
 }

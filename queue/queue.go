@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -72,7 +69,7 @@ func (q *Queue) now() time.Time { return time.Now().Add(time.Duration(q.offset.L
 // Enqueue makes 1 to 10 000 jobs in one statement, all or none, and returns a receipt for each, in order.
 //
 // On a transaction the jobs exist when it commits. On a pool or a connection they exist when Enqueue returns without an
-// error; if the connection dies before the answer came, a pool tries once more with the same ids, so that the answer is
+// error; if the connection dies before the answer came, a pool (or *sql.DB) tries once more with the same ids, so that the answer is
 // known after all, and only when that fails too the error is ErrCommitUnknown.
 //
 // What is wrong with a job is reported before any SQL is sent (ErrInvalid, all mistakes at once). A unique key that is
@@ -113,12 +110,11 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 			return nil, fmt.Errorf("queue: sign %s: %w", e.Task, err)
 		}
 	}
-	receipts, err := q.send(ctx, db, jobs)
-	if err == nil {
+	receipts, doubt, err := q.attempt(ctx, db, jobs)
+	switch {
+	case err == nil:
 		return receipts, nil
-	}
-	pool, isPool := db.(*pgxpool.Pool)
-	if isPool && errors.Is(err, ErrClock) {
+	case isPool(db) && errors.Is(err, ErrClock):
 		// The server's time came with the error: the ids of a second try are right. Ids that the caller gave stay.
 		for i := range jobs {
 			if jobs[i].spec.id == uuid.Nil {
@@ -126,18 +122,17 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 				jobs[i].envelope.IssuedAt = micro(q.now())
 			}
 		}
-		return q.insertAgain(ctx, pool, jobs)
-	}
-	if !ambiguous(db, err) {
+		return q.insertAgain(ctx, db, jobs)
+	case !doubt:
 		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
+	case isPool(db) && ctx.Err() == nil:
+		return q.resolve(ctx, db, jobs, err)
+	default:
+		return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
 	}
-	if isPool && ctx.Err() == nil {
-		return q.resolve(ctx, pool, jobs, err)
-	}
-	return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
 }
 
-func (q *Queue) insertAgain(ctx context.Context, pool *pgxpool.Pool, jobs []built) ([]Receipt, error) {
+func (q *Queue) insertAgain(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
 	if q.config.Signer != nil {
 		for i := range jobs {
 			var err error
@@ -146,7 +141,10 @@ func (q *Queue) insertAgain(ctx context.Context, pool *pgxpool.Pool, jobs []buil
 			}
 		}
 	}
-	receipts, err := q.send(ctx, pool, jobs)
+	receipts, doubt, err := q.attempt(ctx, db, jobs)
+	if doubt {
+		return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
 	}
@@ -154,9 +152,10 @@ func (q *Queue) insertAgain(ctx context.Context, pool *pgxpool.Pool, jobs []buil
 }
 
 // resolve sends the same ids once more after the answer was lost: either they go in now, or the primary key says that they
-// are in already. A first try that is still in flight is waited for by that key.
-func (q *Queue) resolve(ctx context.Context, pool *pgxpool.Pool, jobs []built, first error) ([]Receipt, error) {
-	receipts, err := q.send(ctx, pool, jobs)
+// are in already. A first try that is still in flight is waited for by that key. Nothing else that the second try may meet
+// takes the doubt about the first away.
+func (q *Queue) resolve(ctx context.Context, db DB, jobs []built, first error) ([]Receipt, error) {
+	receipts, _, err := q.attempt(ctx, db, jobs)
 	switch {
 	case err == nil:
 		return receipts, nil
@@ -166,10 +165,8 @@ func (q *Queue) resolve(ctx context.Context, pool *pgxpool.Pool, jobs []built, f
 			receipts[i] = Receipt{ID: jobs[i].envelope.ID}
 		}
 		return receipts, nil
-	case ambiguous(pool, err):
-		return nil, &CommitUnknownError{IDs: ids(jobs), Err: errors.Join(first, err)}
 	default:
-		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
+		return nil, &CommitUnknownError{IDs: ids(jobs), Err: errors.Join(first, err)}
 	}
 }
 
@@ -179,22 +176,4 @@ func ids(jobs []built) []uuid.UUID {
 		list[i] = jobs[i].envelope.ID
 	}
 	return list
-}
-
-// ambiguous tells whether the statement may have committed although it failed: it was sent, nobody answered, and the handle
-// commits on its own.
-func ambiguous(db DB, err error) bool {
-	if _, answered := errors.AsType[*pgconn.PgError](err); answered || pgconn.SafeToRetry(err) {
-		return false
-	}
-	switch h := db.(type) {
-	case *pgxpool.Pool:
-		return true
-	case *pgx.Conn:
-		return h.PgConn().TxStatus() == 'I' || h.IsClosed()
-	case sqlDB:
-		return !h.inTx
-	default: // a pgx.Tx, or something that behaves like one: the caller's COMMIT decides
-		return false
-	}
 }

@@ -69,6 +69,7 @@ type held struct {
 	begun  bool
 	taken  time.Time    // when it was claimed, by this clock
 	once   sync.Once    // settles at most once
+	said   sync.Once    // that this claim is lost
 	ends   atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
 }
 

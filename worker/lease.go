@@ -149,7 +149,19 @@ func (s *session) renew(life context.Context) bool {
 // lose stops everything: the handlers, and the session.
 func (s *session) lose() {
 	s.stopHandlers(ErrLeaseLost)
+	s.activeMu.Lock()
+	for _, h := range s.active {
+		s.lostClaim(h)
+	}
+	s.activeMu.Unlock()
 	s.end(errLost)
+}
+
+// lostClaim says, once for each, that a job which this worker began is no longer its own: no outcome of it will count.
+func (s *session) lostClaim(h *held) {
+	h.said.Do(func() {
+		s.log.WarnContext(s.life, "lost claim", "job_id", h.row.JobID, "claim", h.row.ClaimID, "attempt", h.row.Attempt, "worker", s.id)
+	})
 }
 
 // running lists the jobs whose handlers run and have not completed on their own: for those a missing row means a lost claim.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,9 +65,22 @@ func (s *session) settle(h *held, o outcome) {
 		}
 		select {
 		case s.outcomes <- o:
-		case <-s.life.Done(): // lost: nothing would count
+		case <-s.life.Done():
+		}
+		if s.life.Err() != nil { // also when it was handed over: the loop may have ended before
+			s.drop(o)
 		}
 	})
+}
+
+// drop is the end of outcomes that are not stored because the session is over.
+func (s *session) drop(outcomes ...outcome) {
+	if !errors.Is(context.Cause(s.life), errLost) {
+		return // the drain says how many are left
+	}
+	for _, o := range outcomes {
+		s.lostClaim(o.held)
+	}
 }
 
 // settleLoop stores outcomes until the session ends: while a batch is on its way the next one gathers.
@@ -78,6 +92,10 @@ func (s *session) settleLoop(life context.Context) {
 		batch := waiting
 		select {
 		case <-life.Done():
+			s.drop(batch...)
+			for len(s.outcomes) > 0 {
+				s.drop(<-s.outcomes)
+			}
 			return
 		case o := <-s.outcomes:
 			batch = append(batch, o)
@@ -169,6 +187,7 @@ func (s *session) writeAll(life context.Context, batch []outcome, send sender) (
 		case <-time.After(pause):
 		}
 	}
+	s.drop(batch...)
 	return nil
 }
 
@@ -260,7 +279,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 		states[row.JobID] = row.State
 	}
 	for _, o := range batch {
-		if next, again := s.concluded(life, o, states[o.held.row.JobID]); again {
+		if next, again := s.concluded(o, states[o.held.row.JobID]); again {
 			waiting = append(waiting, next)
 		}
 	}
@@ -268,7 +287,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 }
 
 // concluded decides about one claim by its state; again means that the outcome returned is still to be stored.
-func (s *session) concluded(life context.Context, o outcome, state string) (next outcome, again bool) {
+func (s *session) concluded(o outcome, state string) (next outcome, again bool) {
 	completing := o.held.run != nil && o.held.run.Claim.IsCompleting()
 	switch state {
 	case "free":
@@ -284,8 +303,7 @@ func (s *session) concluded(life context.Context, o outcome, state string) (next
 		if completing {
 			break // finished in a queue that keeps nothing, or lost: the transaction decided, not we
 		}
-		s.log.WarnContext(life, "lost claim: the outcome does not count", "job_id", o.held.row.JobID, "attempt", o.held.row.Attempt,
-			"worker", s.id, "outcome", string(o.verb))
+		s.lostClaim(o.held)
 		s.count(0, 0, 1)
 	}
 	s.release([]*held{o.held})

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/stemqueue/stem/internal/answer"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -149,8 +150,8 @@ func pgCode(err error) string {
 	return ""
 }
 
-// answered tells whether the server answered: the statement certainly did not take effect.
-func answered(err error) bool { return pgCode(err) != "" || pgconn.SafeToRetry(err) }
+// answered tells whether a statement that failed certainly did not take effect.
+func answered(err error) bool { return answer.Refused(err) || answer.Unsent(err) }
 
 // A session is the life of one identity: from its registration until it drained or was declared lost.
 type session struct {
