@@ -8,9 +8,9 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 func newQueue(a *App) *cobra.Command {
