@@ -16,6 +16,9 @@ select stem.pause_queue(@queue::text, @reason::text)::boolean as changed;
 -- name: ResumeQueue :one
 select stem.resume_queue(@queue::text, @reason::text)::boolean as changed;
 
+-- name: SetQueue :one
+select stem.set_queue(@queue::text, sqlc.narg('keep_finished')::boolean, @reason::text)::boolean as changed;
+
 -- name: PurgeQueue :one
 select stem.purge_queue(@queue::text, @max::integer, @reason::text)::bigint as cancelled;
 

@@ -793,6 +793,17 @@ func (q *Queries) RetryNow(ctx context.Context, jobs []uuid.UUID, reason string)
 	return items, nil
 }
 
+const setQueue = `-- name: SetQueue :one
+select stem.set_queue($1::text, $2::boolean, $3::text)::boolean as changed
+`
+
+func (q *Queries) SetQueue(ctx context.Context, queue string, keepFinished pgtype.Bool, reason string) (bool, error) {
+	row := q.db.QueryRow(ctx, setQueue, queue, keepFinished, reason)
+	var changed bool
+	err := row.Scan(&changed)
+	return changed, err
+}
+
 const showJobs = `-- name: ShowJobs :many
 select
     u.id::uuid as job_id, s.state::text as state, coalesce(s.queue, '')::text as queue, coalesce(s.task, '')::text as task,

@@ -14,8 +14,8 @@ import (
 )
 
 func newQueue(a *App) *cobra.Command {
-	return group("queue", "Look at queues, pause and purge them", "  stem queue ls\n  stem queue pause mail --reason \"provider is down\"",
-		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueuePurge(a))
+	return group("queue", "Look at queues, pause, set and purge them", "  stem queue ls\n  stem queue pause mail --reason \"provider is down\"",
+		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueueSet(a), newQueuePurge(a))
 }
 
 var queueSheet = output.Sheet[control.Queue]{Noun: "queue", Columns: []output.Column[control.Queue]{
@@ -178,6 +178,43 @@ func newQueueResume(a *App) *cobra.Command {
 			}
 			return a.showQueue(ctx, plane, name)
 		})
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return cmd
+}
+
+func newQueueSet(a *App) *cobra.Command {
+	var (
+		keep   bool
+		reason string
+	)
+	cmd := a.queueCommand("set", "Change the settings of a queue",
+		"  stem queue set metrics --keep-finished=false --reason \"nobody asks\"\n  stem queue set mail --keep-finished",
+		func(ctx context.Context, plane *control.Plane, name string) error {
+			if err := checkReason("reason", reason); err != nil {
+				return err
+			}
+			changed, err := plane.SetQueue(ctx, name, control.QueueSettings{KeepFinished: &keep}, reason)
+			if err != nil {
+				return err
+			}
+			if !changed {
+				a.Printer.Note("queue %q was so before", name)
+			}
+			return a.showQueue(ctx, plane, name)
+		})
+	cmd.Long = "Change the settings of a queue, from now on and for all workers. With --keep-finished=false nothing is kept of jobs that\n" +
+		"finish: no result, no history. What is kept already stays until its time is over. A queue need not have been heard of."
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := takes("NAME")(cmd, args); err != nil {
+			return err
+		}
+		if !cmd.Flags().Changed("keep-finished") {
+			return fault.Usage("missing_argument", "%s needs a setting: --keep-finished", cmd.CommandPath()).
+				About("flag --keep-finished").WithHint("see %s --help", cmd.CommandPath())
+		}
+		return nil
+	}
+	cmd.Flags().BoolVar(&keep, "keep-finished", true, "keep finished jobs, with their results, for the retention")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	return cmd
 }
