@@ -65,7 +65,7 @@ func newDLQList(a *App) *cobra.Command {
 	o.filter.bind(cmd)
 	cmd.Flags().Var(&o.limit, "limit", "at most so many")
 	cmd.Flags().Var(&o.cursor, "cursor", "go on where another list ended")
-	return cmd
+	return a.watchable(cmd)
 }
 
 func (o *dlqListOptions) run(ctx context.Context, a *App) error {

@@ -38,7 +38,7 @@ func newJobList(a *App) *cobra.Command {
 	o.filter.bind(cmd, jobStates...)
 	cmd.Flags().Var(&o.limit, "limit", "at most so many")
 	cmd.Flags().Var(&o.cursor, "cursor", "go on below this id, the last of another list")
-	return cmd
+	return a.watchable(cmd)
 }
 
 func (o *jobListOptions) run(ctx context.Context, a *App) error {

@@ -26,7 +26,6 @@ func (f *jobFilter) bind(cmd *cobra.Command, states ...string) {
 	cmd.Flags().Var(&f.queue, "queue", "only of this queue")
 	cmd.Flags().Var(&f.task, "task", "only of this task")
 	f.window.Bind(cmd.Flags())
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *jobFilter) resolve() (control.Filter, error) {

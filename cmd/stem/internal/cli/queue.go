@@ -48,7 +48,7 @@ var queueSheet = output.Sheet[control.Queue]{Noun: "queue", Columns: []output.Co
 func exact(q control.Queue) bool { return q.Ready.Exact && q.Scheduled.Exact && q.Dead.Exact }
 
 func newQueueList(a *App) *cobra.Command {
-	return &cobra.Command{
+	return a.watchable(&cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List queues with what waits, runs and is dead in each",
@@ -73,7 +73,7 @@ func newQueueList(a *App) *cobra.Command {
 			}
 			return nil
 		},
-	}
+	})
 }
 
 // queue finds the queue that is named on the command line.
@@ -103,7 +103,7 @@ func (a *App) queue(ctx context.Context, plane *control.Plane, name string) (con
 // queueCommand is a command about one queue.
 func (a *App) queueCommand(use, short, example string, run func(ctx context.Context, plane *control.Plane, name string) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " NAME", Short: short, Example: example, Args: takes("NAME"),
+		Use: use + " NAME", Short: short, Example: example, Args: takes("NAME"), ValidArgsFunction: a.completingFirst(queueNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := arg.ParseName(args[0])
 			if err != nil {
