@@ -19,7 +19,7 @@ type counting struct {
 
 func (c *counting) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	c.queries++
-	return c.DB.Query(ctx, sql, args...)
+	return c.DB.Query(ctx, sql, args...) //nolint:rowserrcheck // the caller reads them
 }
 
 func letters(t *testing.T, db control.DB, f control.DeadFilter) []control.Detail {
@@ -105,5 +105,5 @@ func (r *replaying) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 	if r.queries++; r.queries == 2 {
 		r.replay()
 	}
-	return r.DB.Query(ctx, sql, args...)
+	return r.DB.Query(ctx, sql, args...) //nolint:rowserrcheck // the caller reads them
 }

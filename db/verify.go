@@ -147,7 +147,7 @@ func withoutConsequences(list []Drift) []Drift {
 			object, _, _ := strings.Cut(d.Name, " to ")
 			return d.Problem == whole[object[strings.Index(object, " stem")+1:]]
 		case "column", "constraint", "index", "trigger", "rule", "policy":
-			parent, _, _ := cutLast(d.Name, ".")
+			parent, _ := split(d.Name)
 			return d.Problem == whole[parent]
 		}
 		return false
@@ -158,17 +158,15 @@ func withoutConsequences(list []Drift) []Drift {
 	return list
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
+// split takes stem.ready.ready_job apart into stem.ready and ready_job.
+func split(name string) (parent, child string) {
+	i := strings.LastIndex(name, ".")
+	return name[:max(i, 0)], name[i+1:]
 }
 
 // fix says what to do about it.
 func (d Drift) fix() string {
-	parent, child, _ := cutLast(d.Name, ".")
+	parent, child := split(d.Name)
 	switch {
 	case d.Kind == "grant":
 		return d.fixGrant()
@@ -176,7 +174,7 @@ func (d Drift) fix() string {
 		return "alter " + d.Name + " owner to the owner of schema stem"
 	case d.Problem == "unexpected":
 		return "not of Stem: drop it unless it is meant"
-	case d.Kind == "function" && d.Problem != "unexpected":
+	case d.Kind == "function":
 		return "run it from " + d.source() + ", as create or replace"
 	case d.Kind == "constraint" && d.Problem == "missing":
 		return "alter table " + parent + " add constraint " + child + " " + d.Want

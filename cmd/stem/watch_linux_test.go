@@ -80,7 +80,7 @@ func TestWatchRedrawsOnATerminal(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	for w.lines.Scan() { //nolint:revive // drain it, or the program could not say goodbye
+	for w.lines.Scan() { // drained, or the program could not say goodbye
 	}
 	if err := <-done; err == nil || err.Error() != "exit status 130" {
 		t.Errorf("got %v, want exit status 130", err)
