@@ -88,8 +88,8 @@ func newVersion(a *App) *cobra.Command {
 }
 
 func (a *App) databaseVersion(cmd *cobra.Command) (*int64, error) {
-	if err := a.quietConfig(cmd); err != nil {
-		return nil, err
+	if a.quietConfig(cmd) != nil {
+		return nil, errUnconfigured // what is wrong with the settings, other commands say
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 	defer cancel()
