@@ -124,6 +124,60 @@ func (p *Plane) DeadGroups(ctx context.Context, f DeadFilter, by string) ([]Dead
 	return groups, nil
 }
 
+// pageBytes is how much payload one page of DeadLetters holds, unless a single letter is larger.
+const pageBytes = 8 << 20
+
+// DeadLetters is Dead with everything about each letter: three statements a page, however many letters it has. One that is
+// replayed or purged meanwhile is left out.
+func (p *Plane) DeadLetters(ctx context.Context, f DeadFilter) iter.Seq2[Detail, error] {
+	return func(yield func(Detail, error) bool) {
+		for more := true; more; {
+			page, err := p.deadPage(ctx, f, pageSize)
+			if err != nil {
+				yield(Detail{}, err)
+				return
+			}
+			more = len(page) == pageSize
+			for ids := range lighter(page, pageBytes) {
+				letters, err := p.details(ctx, ids)
+				if err != nil {
+					yield(Detail{}, wrap("dead letters", err))
+					return
+				}
+				for _, d := range letters {
+					if d.State == "dead" && !yield(d, nil) {
+						return
+					}
+				}
+			}
+			if more {
+				f.BeforeDiedAt, f.BeforeID = page[pageSize-1].DiedAt, page[pageSize-1].ID
+			}
+		}
+	}
+}
+
+// lighter splits a page into runs of ids whose payloads come to at most limit bytes.
+func lighter(page []DeadJob, limit int) iter.Seq[[]uuid.UUID] {
+	return func(yield func([]uuid.UUID) bool) {
+		var ids []uuid.UUID
+		bytes := 0
+		for _, d := range page {
+			if len(ids) > 0 && bytes+d.PayloadBytes > limit {
+				if !yield(ids) {
+					return
+				}
+				ids, bytes = nil, 0
+			}
+			ids = append(ids, d.ID)
+			bytes += d.PayloadBytes
+		}
+		if len(ids) > 0 {
+			yield(ids)
+		}
+	}
+}
+
 // DeadLetter returns everything about one dead letter, ErrNotFound when there is none with this id.
 func (p *Plane) DeadLetter(ctx context.Context, id uuid.UUID) (*Detail, error) {
 	d, err := p.Job(ctx, id)

@@ -3,12 +3,10 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -167,33 +165,55 @@ func (p *Plane) CountJobs(ctx context.Context, f Filter) (int64, error) {
 
 // Job returns everything about one job, ErrNotFound when Stem does not know it.
 func (p *Plane) Job(ctx context.Context, id uuid.UUID) (*Detail, error) {
-	r, err := p.queries.ShowJob(ctx, id)
-	if errors.Is(err, pgx.ErrNoRows) {
+	list, err := p.details(ctx, []uuid.UUID{id})
+	switch {
+	case err != nil:
+		return nil, wrap("job", err)
+	case len(list) == 0:
 		return nil, unknownJob("job", id)
 	}
-	if err != nil {
-		return nil, wrap("job", err)
+	return &list[0], nil
+}
+
+// details returns everything about jobs, in the order given, with two statements. Those that are not known are left out.
+func (p *Plane) details(ctx context.Context, ids []uuid.UUID) ([]Detail, error) {
+	rows, err := p.queries.ShowJobs(ctx, ids)
+	if err != nil || len(rows) == 0 {
+		return nil, err
 	}
-	d := detailOf(id, r)
-	d.Attempts, err = p.Attempts(ctx, id)
-	return d, err
+	attempts, err := p.attempts(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Detail, 0, len(rows))
+	for _, r := range rows {
+		d := detailOf(r)
+		d.Attempts = attempts[r.JobID]
+		list = append(list, d)
+	}
+	return list, nil
 }
 
 // Attempts lists a job's attempts that ended in anything but plain success, oldest first, over all its generations. A job that
 // is not known has none.
 func (p *Plane) Attempts(ctx context.Context, id uuid.UUID) ([]Attempt, error) {
-	rows, err := p.queries.ListAttempts(ctx, id)
+	byJob, err := p.attempts(ctx, []uuid.UUID{id})
+	return byJob[id], wrap("attempts", err)
+}
+
+func (p *Plane) attempts(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]Attempt, error) {
+	rows, err := p.queries.ListAttempts(ctx, ids)
 	if err != nil {
-		return nil, wrap("attempts", err)
+		return nil, err
 	}
-	list := make([]Attempt, 0, len(rows))
+	byJob := make(map[uuid.UUID][]Attempt, len(ids))
 	for _, r := range rows {
-		list = append(list, Attempt{
+		byJob[r.JobID] = append(byJob[r.JobID], Attempt{
 			Attempt: int(r.Attempt), Generation: int(r.Generation), Worker: r.Worker, StartedAt: at(r.StartedAt), EndedAt: at(r.EndedAt),
 			Outcome: r.Outcome, Error: r.Error, Fingerprint: r.Fingerprint,
 		})
 	}
-	return list, nil
+	return byJob, nil
 }
 
 func jobOf(r store.ListJobsRow) Job {
@@ -206,10 +226,10 @@ func jobOf(r store.ListJobsRow) Job {
 	}
 }
 
-func detailOf(id uuid.UUID, r store.ShowJobRow) *Detail {
-	return &Detail{
+func detailOf(r store.ShowJobsRow) Detail {
+	return Detail{
 		Job: Job{
-			ID: id, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,
+			ID: r.JobID, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,
 			Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), Attempt: int(r.Attempt), Failures: int(r.Failures),
 			Crashes: int(r.Crashes), Releases: int(r.Releases), Generation: int(r.Generation),
 			CreatedAt: at(r.CreatedAt), DueAt: at(r.DueAt), ClaimedAt: at(r.ClaimedAt), CancelAt: at(r.CancelAt),

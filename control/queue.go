@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -79,6 +81,24 @@ func (p *Plane) Resume(ctx context.Context, queue, reason string) (changed bool,
 		return err
 	})
 	return changed, wrap("resume", err)
+}
+
+// QueueSettings says how a queue is kept. Nil leaves a setting as it is.
+type QueueSettings struct {
+	KeepFinished *bool // false: nothing is kept of jobs that finish from now on
+}
+
+// SetQueue changes the settings of a queue, which need not have been heard of. False: they were so before.
+func (p *Plane) SetQueue(ctx context.Context, queue string, s QueueSettings, reason string) (changed bool, err error) {
+	keep := pgtype.Bool{}
+	if s.KeepFinished != nil {
+		keep = pgtype.Bool{Bool: *s.KeepFinished, Valid: true}
+	}
+	err = p.act(ctx, func(q *store.Queries) error {
+		changed, err = q.SetQueue(ctx, queue, keep, reason)
+		return err
+	})
+	return changed, wrap("set queue", err)
 }
 
 // Waiting counts a queue's waiting jobs, exactly.

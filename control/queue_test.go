@@ -56,6 +56,46 @@ func TestPauseAndResume(t *testing.T) {
 	wantCode(t, err, "23514")
 }
 
+// TestSetQueue: a setting holds from then on, nil leaves it, and the audit log has what it was before.
+func TestSetQueue(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	set := func(queue string, s control.QueueSettings) bool {
+		t.Helper()
+		changed, err := l.plane.SetQueue(t.Context(), queue, s, "disk")
+		must(t, err)
+		return changed
+	}
+	if !set("mail", control.QueueSettings{KeepFinished: new(false)}) || set("mail", control.QueueSettings{KeepFinished: new(false)}) ||
+		set("mail", control.QueueSettings{}) || set("new", control.QueueSettings{KeepFinished: new(true)}) {
+		t.Error("what changed is not what was said to change")
+	}
+	for queue, want := range map[string]bool{"mail": false, "new": true} {
+		q, err := l.plane.Queue(t.Context(), queue)
+		must(t, err)
+		if q.KeepFinished != want {
+			t.Errorf("queue %s keeps finished jobs: %t, want %t", queue, q.KeepFinished, want)
+		}
+	}
+	job := l.enqueue(t, 1, "queue => 'mail'")[0]
+	_, err := l.plane.Cancel(t.Context(), "", job)
+	must(t, err)
+	if n := one[int](t, l.owner, "select count(*) from stem.finished"); n != 0 {
+		t.Errorf("%d finished rows of a queue that keeps none", n)
+	}
+	var first control.AuditEntry
+	for e, err := range l.plane.Audit(t.Context(), control.AuditFilter{Action: "set_queue", Target: "queue mail"}) {
+		must(t, err)
+		first = e // the oldest comes last
+	}
+	if want := `{"after": {"keep_finished": false}, "before": {"keep_finished": true}}`; string(first.Detail) != want ||
+		first.Reason != "disk" || first.Affected != 1 {
+		t.Errorf("audit row %+v with %s, want %s", first, first.Detail, want)
+	}
+	_, err = l.plane.SetQueue(t.Context(), "no such\nname", control.QueueSettings{KeepFinished: new(true)}, "")
+	wantCode(t, err, "23514")
+}
+
 func TestPurgeQueueIsResumable(t *testing.T) {
 	t.Parallel()
 	l := open(t)

@@ -102,17 +102,67 @@ func (m *Migrator) DownTo(ctx context.Context, version int64) ([]Step, error) {
 	return steps(results), wrap("migrate down", err)
 }
 
-// Status lists every migration and whether it is applied.
+// Version is the newest version that this program knows.
+func Version() int64 {
+	files, err := fs.ReadDir(Migrations(), ".")
+	if err != nil {
+		panic(err) // embedded above
+	}
+	newest, err := goose.NumericComponent(files[len(files)-1].Name())
+	if err != nil {
+		panic(err) // named as goose wants it, or NewProvider fails in every test
+	}
+	return newest
+}
+
+// Status lists every migration and whether it is applied. It only reads: a database without any is one with none applied.
 func (m *Migrator) Status(ctx context.Context) ([]Step, error) {
-	all, err := m.provider.Status(ctx)
+	applied, err := m.applied(ctx)
 	if err != nil {
 		return nil, wrap("migrate status", err)
 	}
-	list := make([]Step, 0, len(all))
-	for _, s := range all {
-		list = append(list, Step{Version: s.Source.Version, File: s.Source.Path, Applied: s.State == goose.StateApplied})
+	var list []Step
+	for _, s := range m.provider.ListSources() {
+		list = append(list, Step{Version: s.Version, File: s.Path, Applied: applied[s.Version]})
 	}
 	return list, nil
+}
+
+// applied reads goose's table, which goose itself would make first, and so need the right to.
+func (m *Migrator) applied(ctx context.Context) (versions map[int64]bool, err error) {
+	err = m.read(ctx, func(tx *sql.Tx) error {
+		var there bool
+		if err := tx.QueryRowContext(ctx, "select to_regclass($1) is not null", VersionTable).Scan(&there); err != nil || !there {
+			return err
+		}
+		// The last word about each version: an older goose wrote a row for a migration that it took back.
+		rows, err := tx.QueryContext(ctx, "select distinct on (version_id) version_id, is_applied from "+VersionTable+" order by version_id, id desc")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		versions = map[int64]bool{}
+		for rows.Next() {
+			var version int64
+			var is bool
+			if err := rows.Scan(&version, &is); err != nil {
+				return err
+			}
+			versions[version] = is
+		}
+		return rows.Err()
+	})
+	return versions, err
+}
+
+// read runs f in a transaction that cannot write.
+func (m *Migrator) read(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := m.pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // nothing was written
+	return f(tx)
 }
 
 // Plan returns the migrations that Up would apply, each with its SQL.
@@ -136,10 +186,15 @@ func (m *Migrator) Plan(ctx context.Context) ([]Step, error) {
 	return pending, nil
 }
 
-// Versions returns the version that the database is at and the newest that this program knows.
+// Versions returns the version that the database is at, 0 for none, and the newest that this program knows. It only reads.
 func (m *Migrator) Versions(ctx context.Context) (current, newest int64, err error) {
-	current, newest, err = m.provider.GetVersions(ctx)
-	return current, newest, wrap("migrate version", err)
+	applied, err := m.applied(ctx)
+	for version, is := range applied {
+		if is {
+			current = max(current, version)
+		}
+	}
+	return current, Version(), wrap("migrate version", err)
 }
 
 // Up applies every missing migration to the database at url.

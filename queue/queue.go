@@ -14,6 +14,9 @@ import (
 	"github.com/stemqueue/stem/internal/store"
 )
 
+// MaxPayload is the largest payload that the database takes, in bytes; Config.MaxPayloadBytes may ask for less.
+const MaxPayload = 16 << 20
+
 // Config configures a Queue. The zero value is ready for use and signs nothing.
 type Config struct {
 	// Signer signs every envelope. Nil means unsigned: workers under policy "required" refuse such jobs.
@@ -22,7 +25,7 @@ type Config struct {
 	DefaultQueue string
 	// DefaultMaxAttempts is for jobs that set none; 0 means 20.
 	DefaultMaxAttempts int
-	// MaxPayloadBytes is the largest payload; 0 means 1 MiB, the database's own limit is 16 MiB.
+	// MaxPayloadBytes is the largest payload; 0 means 1 MiB, and MaxPayload is the most.
 	MaxPayloadBytes int
 	// Hooks run around every Enqueue, the first outermost.
 	Hooks []Hook
@@ -58,8 +61,8 @@ func New(config Config) (*Queue, error) {
 	if c.DefaultMaxAttempts < 1 || c.DefaultMaxAttempts > 1000 {
 		return nil, fmt.Errorf("queue: %w: default max attempts: want 1 to 1000, got %d", ErrInvalid, c.DefaultMaxAttempts)
 	}
-	if c.MaxPayloadBytes < 1 || c.MaxPayloadBytes > 16<<20 {
-		return nil, fmt.Errorf("queue: %w: max payload bytes: want 1 to 16 777 216, got %d", ErrInvalid, c.MaxPayloadBytes)
+	if c.MaxPayloadBytes < 1 || c.MaxPayloadBytes > MaxPayload {
+		return nil, fmt.Errorf("queue: %w: max payload bytes: want an integer from 1 to %d, got %d", ErrInvalid, MaxPayload, c.MaxPayloadBytes)
 	}
 	return &Queue{config: c}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -22,16 +23,21 @@ type testKey struct{}
 
 func setup(env *testscript.Env) error {
 	env.Values[testKey{}] = env.T()
-	return nil
+	tasks, err := filepath.Abs("../../examples/tasks")
+	env.Setenv("TASKS", tasks)
+	return err
 }
 
-// database gives the script a migrated database of its own, in STEM_DATABASE_URL.
+// database gives the script a migrated database of its own, in STEM_DATABASE_URL, and the server's programs, if it has any.
 func database(ts *testscript.TestScript, neg bool, args []string) {
 	tb, ok := ts.Value(testKey{}).(testing.TB)
 	if !ok || neg || len(args) > 0 {
 		ts.Fatalf("usage: database")
 	}
 	ts.Setenv("STEM_DATABASE_URL", pgtest.Database(tb))
+	if bin := pgtest.Server(tb).BinDir; bin != "" {
+		ts.Setenv("STEM_PG_BIN", bin)
+	}
 }
 
 // sql runs a statement; what it returns goes into a variable of the environment: sql ID 'select ...'.

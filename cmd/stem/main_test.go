@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -24,8 +23,8 @@ type tests struct{ m *testing.M }
 
 func (t tests) Run() int { return pgtest.Run(t.m) }
 
-// The scripts run the real program in an environment without any STEM_ variable. "go test -update" rewrites the
-// expectations that cmp finds different.
+// The scripts run the real program in an environment without any STEM_ variable; "database" gives one of its own to a script.
+// STEM_UPDATE_SCRIPTS=1 rewrites the expectations that cmp finds different.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -35,36 +34,7 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub,
-		},
-	})
-}
-
-// These scripts get a migrated database of their own.
-func TestDatabaseScript(t *testing.T) {
-	t.Parallel()
-	tasks, err := filepath.Abs("../../examples/tasks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/database",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		UpdateScripts:       os.Getenv("STEM_UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "terminate": terminate},
-		Setup: func(env *testscript.Env) error {
-			tb, ok := env.T().(testing.TB)
-			if !ok {
-				return errors.New("not a test")
-			}
-			env.Setenv("STEM_DATABASE_URL", pgtest.Database(tb))
-			env.Setenv("STEM_LOG_FORMAT", "text")
-			env.Setenv("TASKS", tasks)
-			if bin := pgtest.Server(tb).BinDir; bin != "" {
-				env.Setenv("STEM_PG_BIN", bin)
-			}
-			return nil
+			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub, "terminate": terminate,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "private" { // a server can be started

@@ -471,6 +471,29 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- Changes the settings of a queue, and makes its row if it has none. Null leaves a setting as it is. False: nothing changed.
+-- What is settled while this runs goes by either setting; what is kept already stays until its leaf of the ring is emptied.
+-- +goose StatementBegin
+create function stem.set_queue(p_queue text, p_keep_finished boolean, p_reason text) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_before boolean;
+    v_changed boolean;
+begin
+    insert into stem.queues (name) values (p_queue) on conflict (name) do nothing;
+    -- Locked by one statement, so that the next changes what this one has read.
+    select q.keep_finished into v_before from stem.queues q where q.name = p_queue for update;
+    update stem.queues q set keep_finished = p_keep_finished where q.name = p_queue and q.keep_finished <> p_keep_finished;
+    v_changed := found;
+    perform stem._audit('set_queue', 'queue ' || p_queue, p_reason, v_changed::integer, jsonb_build_object(
+        'before', jsonb_build_object('keep_finished', v_before),
+        'after', jsonb_build_object('keep_finished', coalesce(p_keep_finished, v_before))));
+    return v_changed;
+end $$;
+-- +goose StatementEnd
+
 -- Cancels at most p_limit waiting jobs of a queue and returns how many; call it until it returns 0. Rows that others hold are
 -- left (a claim has them), so 0 may leave some: stem.count_waiting says.
 -- +goose StatementBegin
@@ -549,6 +572,7 @@ revoke execute on all functions in schema stem from public;
 -- +goose Down
 drop function stem.count_waiting;
 drop function stem.purge_queue;
+drop function stem.set_queue;
 drop function stem.resume_queue;
 drop function stem.pause_queue;
 drop function stem.purge_dead;

@@ -16,6 +16,9 @@ select stem.pause_queue(@queue::text, @reason::text)::boolean as changed;
 -- name: ResumeQueue :one
 select stem.resume_queue(@queue::text, @reason::text)::boolean as changed;
 
+-- name: SetQueue :one
+select stem.set_queue(@queue::text, sqlc.narg('keep_finished')::boolean, @reason::text)::boolean as changed;
+
 -- name: PurgeQueue :one
 select stem.purge_queue(@queue::text, @max::integer, @reason::text)::bigint as cancelled;
 
@@ -43,9 +46,9 @@ from stem.count_jobs(
     @states::text[], nullif(@queue::text, ''), nullif(@task::text, ''), nullif(@origin::text, ''), nullif(@group_name::text, ''),
     @since::timestamptz, @until::timestamptz, nullif(@before::uuid, '00000000-0000-0000-0000-000000000000'), @scan::integer) c;
 
--- name: ShowJob :one
+-- name: ShowJobs :many
 select
-    s.state::text as state, coalesce(s.queue, '')::text as queue, coalesce(s.task, '')::text as task,
+    u.id::uuid as job_id, s.state::text as state, coalesce(s.queue, '')::text as queue, coalesce(s.task, '')::text as task,
     coalesce(s.origin, '')::text as origin, coalesce(s.group_name, '')::text as group_name, coalesce(s.priority, 0)::smallint as priority,
     coalesce(s.max_attempts, 0)::smallint as max_attempts, coalesce(s.attempt, 0)::integer as attempt,
     coalesce(s.failures, 0)::smallint as failures, coalesce(s.crashes, 0)::smallint as crashes,
@@ -62,15 +65,19 @@ select
     s.sig::bytea as sig, coalesce(s.sig_key_id, '')::text as sig_key_id, coalesce(s.sig_alg, '')::text as sig_alg,
     coalesce(s.error, '')::text as error, coalesce(s.fingerprint, '')::text as fingerprint, s.result::bytea as result,
     coalesce(s.ahead, -1)::bigint as ahead
-from stem.show_job(@job::uuid) s;
+from unnest(@jobs::uuid[]) with ordinality u(id, ord)
+cross join lateral stem.show_job(u.id) s
+order by u.ord;
 
 -- name: ListAttempts :many
 select
-    a.attempt::integer as attempt, coalesce(a.generation, 0)::smallint as generation,
+    u.id::uuid as job_id, a.attempt::integer as attempt, coalesce(a.generation, 0)::smallint as generation,
     coalesce(a.worker, '00000000-0000-0000-0000-000000000000')::uuid as worker,
     a.started_at::timestamptz as started_at, a.ended_at::timestamptz as ended_at, coalesce(a.outcome, '')::text as outcome,
     coalesce(a.error, '')::text as error, coalesce(a.fingerprint, '')::text as fingerprint
-from stem.list_attempts(@job::uuid) a;
+from unnest(@jobs::uuid[]) with ordinality u(id, ord)
+cross join lateral stem.list_attempts(u.id) with ordinality a(attempt, generation, worker, started_at, ended_at, outcome, error, fingerprint, nth)
+order by u.ord, a.nth;
 
 -- name: ListDead :many
 select

@@ -166,14 +166,17 @@ func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]DeadG
 
 const listAttempts = `-- name: ListAttempts :many
 select
-    a.attempt::integer as attempt, coalesce(a.generation, 0)::smallint as generation,
+    u.id::uuid as job_id, a.attempt::integer as attempt, coalesce(a.generation, 0)::smallint as generation,
     coalesce(a.worker, '00000000-0000-0000-0000-000000000000')::uuid as worker,
     a.started_at::timestamptz as started_at, a.ended_at::timestamptz as ended_at, coalesce(a.outcome, '')::text as outcome,
     coalesce(a.error, '')::text as error, coalesce(a.fingerprint, '')::text as fingerprint
-from stem.list_attempts($1::uuid) a
+from unnest($1::uuid[]) with ordinality u(id, ord)
+cross join lateral stem.list_attempts(u.id) with ordinality a(attempt, generation, worker, started_at, ended_at, outcome, error, fingerprint, nth)
+order by u.ord, a.nth
 `
 
 type ListAttemptsRow struct {
+	JobID       uuid.UUID
 	Attempt     int32
 	Generation  int16
 	Worker      uuid.UUID
@@ -184,8 +187,8 @@ type ListAttemptsRow struct {
 	Fingerprint string
 }
 
-func (q *Queries) ListAttempts(ctx context.Context, job uuid.UUID) ([]ListAttemptsRow, error) {
-	rows, err := q.db.Query(ctx, listAttempts, job)
+func (q *Queries) ListAttempts(ctx context.Context, jobs []uuid.UUID) ([]ListAttemptsRow, error) {
+	rows, err := q.db.Query(ctx, listAttempts, jobs)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +197,7 @@ func (q *Queries) ListAttempts(ctx context.Context, job uuid.UUID) ([]ListAttemp
 	for rows.Next() {
 		var i ListAttemptsRow
 		if err := rows.Scan(
+			&i.JobID,
 			&i.Attempt,
 			&i.Generation,
 			&i.Worker,
@@ -789,9 +793,20 @@ func (q *Queries) RetryNow(ctx context.Context, jobs []uuid.UUID, reason string)
 	return items, nil
 }
 
-const showJob = `-- name: ShowJob :one
+const setQueue = `-- name: SetQueue :one
+select stem.set_queue($1::text, $2::boolean, $3::text)::boolean as changed
+`
+
+func (q *Queries) SetQueue(ctx context.Context, queue string, keepFinished pgtype.Bool, reason string) (bool, error) {
+	row := q.db.QueryRow(ctx, setQueue, queue, keepFinished, reason)
+	var changed bool
+	err := row.Scan(&changed)
+	return changed, err
+}
+
+const showJobs = `-- name: ShowJobs :many
 select
-    s.state::text as state, coalesce(s.queue, '')::text as queue, coalesce(s.task, '')::text as task,
+    u.id::uuid as job_id, s.state::text as state, coalesce(s.queue, '')::text as queue, coalesce(s.task, '')::text as task,
     coalesce(s.origin, '')::text as origin, coalesce(s.group_name, '')::text as group_name, coalesce(s.priority, 0)::smallint as priority,
     coalesce(s.max_attempts, 0)::smallint as max_attempts, coalesce(s.attempt, 0)::integer as attempt,
     coalesce(s.failures, 0)::smallint as failures, coalesce(s.crashes, 0)::smallint as crashes,
@@ -808,10 +823,13 @@ select
     s.sig::bytea as sig, coalesce(s.sig_key_id, '')::text as sig_key_id, coalesce(s.sig_alg, '')::text as sig_alg,
     coalesce(s.error, '')::text as error, coalesce(s.fingerprint, '')::text as fingerprint, s.result::bytea as result,
     coalesce(s.ahead, -1)::bigint as ahead
-from stem.show_job($1::uuid) s
+from unnest($1::uuid[]) with ordinality u(id, ord)
+cross join lateral stem.show_job(u.id) s
+order by u.ord
 `
 
-type ShowJobRow struct {
+type ShowJobsRow struct {
+	JobID          uuid.UUID
 	State          string
 	Queue          string
 	Task           string
@@ -855,51 +873,65 @@ type ShowJobRow struct {
 	Ahead          int64
 }
 
-func (q *Queries) ShowJob(ctx context.Context, job uuid.UUID) (ShowJobRow, error) {
-	row := q.db.QueryRow(ctx, showJob, job)
-	var i ShowJobRow
-	err := row.Scan(
-		&i.State,
-		&i.Queue,
-		&i.Task,
-		&i.Origin,
-		&i.GroupName,
-		&i.Priority,
-		&i.MaxAttempts,
-		&i.Attempt,
-		&i.Failures,
-		&i.Crashes,
-		&i.Releases,
-		&i.Generation,
-		&i.DueAt,
-		&i.Worker,
-		&i.ClaimedAt,
-		&i.CancelAt,
-		&i.StartedAt,
-		&i.EndedAt,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.Reason,
-		&i.Envelope,
-		&i.Payload,
-		&i.Codec,
-		&i.Headers,
-		&i.RunAt,
-		&i.DelayUs,
-		&i.NominalAt,
-		&i.HardLimitUs,
-		&i.SoftLimitUs,
-		&i.UniqueKey,
-		&i.UniqueScope,
-		&i.PayloadVersion,
-		&i.IssuedAt,
-		&i.Sig,
-		&i.SigKeyID,
-		&i.SigAlg,
-		&i.Error,
-		&i.Fingerprint,
-		&i.Result,
-		&i.Ahead,
-	)
-	return i, err
+func (q *Queries) ShowJobs(ctx context.Context, jobs []uuid.UUID) ([]ShowJobsRow, error) {
+	rows, err := q.db.Query(ctx, showJobs, jobs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ShowJobsRow
+	for rows.Next() {
+		var i ShowJobsRow
+		if err := rows.Scan(
+			&i.JobID,
+			&i.State,
+			&i.Queue,
+			&i.Task,
+			&i.Origin,
+			&i.GroupName,
+			&i.Priority,
+			&i.MaxAttempts,
+			&i.Attempt,
+			&i.Failures,
+			&i.Crashes,
+			&i.Releases,
+			&i.Generation,
+			&i.DueAt,
+			&i.Worker,
+			&i.ClaimedAt,
+			&i.CancelAt,
+			&i.StartedAt,
+			&i.EndedAt,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Reason,
+			&i.Envelope,
+			&i.Payload,
+			&i.Codec,
+			&i.Headers,
+			&i.RunAt,
+			&i.DelayUs,
+			&i.NominalAt,
+			&i.HardLimitUs,
+			&i.SoftLimitUs,
+			&i.UniqueKey,
+			&i.UniqueScope,
+			&i.PayloadVersion,
+			&i.IssuedAt,
+			&i.Sig,
+			&i.SigKeyID,
+			&i.SigAlg,
+			&i.Error,
+			&i.Fingerprint,
+			&i.Result,
+			&i.Ahead,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 // maxDepth is far above what a tasks file needs. The parser recurses, and a megabyte of brackets would end the process.
@@ -162,7 +164,7 @@ func (r *reading) entries(node ast.Node, known []string, within string) []entry 
 		e.key = e.at.Value
 		if known != nil && !slices.Contains(known, e.key) {
 			text := fmt.Sprintf("unknown key %q%s", abbreviate(e.key), within)
-			if near := nearest(e.key, known); near != "" {
+			if near, ok := nearest.Name(e.key, slices.Values(known)); ok {
 				text += ". Did you mean " + near + "?"
 			}
 			r.add(e.at, "%s", text)
@@ -216,45 +218,4 @@ func abbreviate(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:60], "") + "…"
-}
-
-// nearest returns the candidate that got was probably meant to be, or "".
-func nearest(got string, candidates []string) string {
-	limit := 2
-	if len(got) <= 4 {
-		limit = 1
-	}
-	best, bestDistance := "", limit+1
-	for _, c := range candidates {
-		if diff := len(c) - len(got); diff > limit || -diff > limit {
-			continue
-		}
-		if d := distance(strings.ToLower(got), c); d < bestDistance && d < len(got) {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's, with swaps of neighbours as one edit.
-func distance(a, b string) int {
-	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(prev[j]+cost, prev[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, prev, row = prev, row, before
-	}
-	return prev[len(b)]
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 // group is a command that only has commands below it.

@@ -4,17 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"regexp"
-	"slices"
-	"strings"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
-	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
 )
@@ -51,76 +44,6 @@ var exportSheet = output.Sheet[control.Detail]{Noun: "dead letter", Columns: app
 	Header: "Payload base64", Value: func(d control.Detail) any { return base64.StdEncoding.EncodeToString(d.Payload) }, Data: true,
 })}
 
-// deadReason is a word such as "exhausted". A sentence is one that was meant for the audit log, and must not be taken for a filter
-// that happens to match nothing.
-type deadReason string
-
-var reasonWord = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
-
-func (r *deadReason) Set(s string) error {
-	if !reasonWord.MatchString(s) {
-		return fmt.Errorf("want the reason of a death such as exhausted, got %q; the text for the audit log is --because", s)
-	}
-	*r = deadReason(s)
-	return nil
-}
-
-func (r *deadReason) String() string { return string(*r) }
-
-func (*deadReason) Type() string { return "word" }
-
-// deadFilter is the flags that say which dead letters, the same for lists and changes.
-type deadFilter struct {
-	queue       arg.Name
-	task        arg.Name
-	reason      deadReason
-	fingerprint string
-	window      arg.Window
-}
-
-var deadFilters = []string{"queue", "task", "reason", "fingerprint", "since", "until"}
-
-func (f *deadFilter) bind(cmd *cobra.Command) {
-	cmd.Flags().Var(&f.queue, "queue", "only of this queue (default: every queue)")
-	cmd.Flags().Var(&f.task, "task", "only of this task")
-	cmd.Flags().Var(&f.reason, "reason", "only those that died of this")
-	cmd.Flags().StringVar(&f.fingerprint, "fingerprint", "", "only those with this error")
-	f.window.Bind(cmd.Flags())
-}
-
-func (f *deadFilter) resolve() (control.DeadFilter, error) {
-	since, until, err := window(&f.window)
-	return control.DeadFilter{
-		Queue: string(f.queue), Task: string(f.task), Reason: string(f.reason), Fingerprint: f.fingerprint, Since: since, Until: until,
-	}, err
-}
-
-// deadCursor is where a list of dead letters goes on: when the last one died, and its id.
-type deadCursor struct {
-	at time.Time
-	id uuid.UUID
-}
-
-func (c *deadCursor) Set(s string) error {
-	at, id, _ := strings.Cut(s, "/")
-	var died arg.Time
-	parsed, err := arg.ParseJobID(id)
-	if err != nil || died.Set(at) != nil {
-		return fmt.Errorf("want the cursor that another list ended with, got %q", s)
-	}
-	*c = deadCursor{died.Value, uuid.MustParse(string(parsed))}
-	return nil
-}
-
-func (c *deadCursor) String() string {
-	if c.id == uuid.Nil {
-		return ""
-	}
-	return c.at.Format(time.RFC3339Nano) + "/" + c.id.String()
-}
-
-func (*deadCursor) Type() string { return "cursor" }
-
 type dlqListOptions struct {
 	filter deadFilter
 	limit  arg.Int
@@ -142,7 +65,7 @@ func newDLQList(a *App) *cobra.Command {
 	o.filter.bind(cmd)
 	cmd.Flags().Var(&o.limit, "limit", "at most so many")
 	cmd.Flags().Var(&o.cursor, "cursor", "go on where another list ended")
-	return cmd
+	return a.watchable(cmd)
 }
 
 func (o *dlqListOptions) run(ctx context.Context, a *App) error {
@@ -252,99 +175,6 @@ func (a *App) showLetter(ctx context.Context, s, queue string) error {
 	return missing
 }
 
-func newDLQReplay(a *App) *cobra.Command {
-	o := deadChange{what: action{verb: "replay", doing: "replaying", done: "replayed", noun: "entry", plural: "entries"}}
-	delay := arg.Within(0, arg.Year, 0)
-	o.named = func(ctx context.Context, plane *control.Plane, ids []uuid.UUID) ([]control.Result, error) {
-		return plane.Replay(ctx, o.change.Reason, delay.Value, ids...)
-	}
-	o.all = func(ctx context.Context, plane *control.Plane, f control.DeadFilter, b control.Bulk) (control.Progress, error) {
-		b.Delay = delay.Value
-		return plane.ReplayAll(ctx, f, b)
-	}
-	cmd := o.command(a, &cobra.Command{
-		Use:   "replay [ID...]",
-		Short: "Put dead letters back in the line",
-		Example: `  stem dlq replay 0198f0c2-0000-7000-8000-000000000001
-  stem dlq replay --queue mail --reason exhausted --dry-run
-  stem dlq replay --all --delay 5m --yes --because "provider is back"`,
-	})
-	cmd.Flags().Var(&delay, "delay", "they are due so long from now")
-	return cmd
-}
-
-func newDLQPurge(a *App) *cobra.Command {
-	o := deadChange{what: action{verb: "purge", doing: "purging", done: "purged", noun: "entry", plural: "entries"}}
-	o.named = func(ctx context.Context, plane *control.Plane, ids []uuid.UUID) ([]control.Result, error) {
-		return plane.PurgeDead(ctx, o.change.Reason, ids...)
-	}
-	o.all = func(ctx context.Context, plane *control.Plane, f control.DeadFilter, b control.Bulk) (control.Progress, error) {
-		return plane.PurgeDeadAll(ctx, f, b)
-	}
-	return o.command(a, &cobra.Command{
-		Use:   "purge [ID...]",
-		Short: "Forget dead letters for good",
-		Example: `  stem dlq purge 0198f0c2-0000-7000-8000-000000000001
-  stem dlq purge --fingerprint 5d41402abc4b2a76 --yes
-  stem dlq purge --all --until 720h --yes`,
-	})
-}
-
-// deadChange is a command that changes dead letters: named ones, or all that a filter lists.
-type deadChange struct {
-	what   action
-	change Change
-	filter deadFilter
-	every  bool
-
-	named func(context.Context, *control.Plane, []uuid.UUID) ([]control.Result, error)
-	all   func(context.Context, *control.Plane, control.DeadFilter, control.Bulk) (control.Progress, error)
-}
-
-func (o *deadChange) command(a *App, cmd *cobra.Command) *cobra.Command {
-	cmd.Args = takesIDs(slices.Concat([]string{"all"}, deadFilters)...)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd, a, args) }
-	o.filter.bind(cmd)
-	cmd.Flags().BoolVar(&o.every, "all", false, "every dead letter")
-	o.change.bind(cmd.Flags(), "because")
-	return cmd
-}
-
-func (o *deadChange) run(cmd *cobra.Command, a *App, args []string) error {
-	ctx := cmd.Context()
-	if err := checkReason("because", o.change.Reason); err != nil {
-		return err
-	}
-	f, err := o.filter.resolve()
-	if err != nil {
-		return err
-	}
-	if len(args) == 0 && !o.every && f == (control.DeadFilter{}) { // --all=false, --fingerprint ""
-		return fault.Usage("missing_argument", "%s needs ID, a filter or --all", cmd.CommandPath()).About("argument ID")
-	}
-	plane, err := a.plane(ctx)
-	if err != nil {
-		return err
-	}
-	if len(args) > 0 {
-		what := o.what
-		what.noun, what.plural = "dead letter", ""
-		return a.changeJobs(ctx, o.change, what, args,
-			func(id uuid.UUID) (*control.Detail, error) { return plane.DeadLetter(ctx, id) },
-			func(ids []uuid.UUID) ([]control.Result, error) { return o.named(ctx, plane, ids) })
-	}
-	count, err := plane.CountDead(ctx, f)
-	if err != nil {
-		return err
-	}
-	sample, err := first(plane.Dead(ctx, f), deadLine)
-	if err != nil {
-		return err
-	}
-	return a.changeAll(ctx, o.change, o.what, count, sample,
-		func(b control.Bulk) (control.Progress, error) { return o.all(ctx, plane, f, b) })
-}
-
 func newDLQExport(a *App) *cobra.Command {
 	var filter deadFilter
 	cmd := &cobra.Command{
@@ -367,22 +197,7 @@ func newDLQExport(a *App) *cobra.Command {
 			case output.Table, output.Wide, output.JSON: // an export may be larger than the memory
 				a.Printer.Format = output.JSONL
 			}
-			return output.List(a.Printer, &exportSheet, func(yield func(control.Detail, error) bool) {
-				for row, err := range plane.Dead(ctx, f) {
-					var d *control.Detail
-					if err == nil {
-						d, err = plane.DeadLetter(ctx, row.ID)
-					}
-					switch {
-					case errors.Is(err, control.ErrNotFound): // replayed or purged meanwhile
-					case err != nil:
-						yield(control.Detail{}, err)
-						return
-					case !yield(*d, nil):
-						return
-					}
-				}
-			})
+			return output.List(a.Printer, &exportSheet, plane.DeadLetters(ctx, f))
 		},
 	}
 	filter.bind(cmd)

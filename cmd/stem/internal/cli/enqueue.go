@@ -81,7 +81,8 @@ func newEnqueue(a *App) *cobra.Command {
 		Example: `  stem enqueue email.welcome --args '{"user":7}'
   stem enqueue report --args @report.json --queue slow --delay 10m --max-attempts 3
   echo '{"name":"Ada"}' | stem enqueue hello --args - --wait=30s --json`,
-		Args: takes("TASK"),
+		Args:              takes("TASK"),
+		ValidArgsFunction: a.completingFirst(taskNamesOf),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			task, err := arg.ParseName(args[0])
 			if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 // flagError says what is wrong with a flag. A mistyped command comes first: its flags are unknown only because it is.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 // help prints a command's help, examples first: most people came for one.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 
 func newMigrate(a *App) *cobra.Command {
 	cmd := group("migrate", "Make, change and inspect the schema", "  stem migrate up\n  stem migrate status",
-		newMigrateUp(a), newMigrateDown(a), newMigrateStatus(a), newMigratePlan(a))
+		newMigrateUp(a), newMigrateDown(a), newMigrateStatus(a), newMigratePlan(a), newMigrateVerify(a))
 	cmd.Long = "Make, change and inspect the schema. Any number of these may run at once: one at a time gets through. Use a direct\n" +
 		"connection, not a pooler in transaction mode."
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
@@ -197,6 +198,55 @@ func newMigratePlan(a *App) *cobra.Command {
 	}
 	o.bind(cmd)
 	return cmd
+}
+
+var driftSheet = output.Sheet[db.Drift]{Noun: "difference", Columns: []output.Column[db.Drift]{
+	{Header: "Kind", Value: func(d db.Drift) any { return d.Kind }},
+	{Header: "Name", Value: func(d db.Drift) any { return d.Name }, Name: true},
+	{Header: "Problem", Value: func(d db.Drift) any { return d.Problem }, Tone: func(db.Drift) output.Tone { return output.Bad }},
+	{Header: "Want", Value: func(d db.Drift) any { return optional(d.Want) }, Wide: true},
+	{Header: "Got", Value: func(d db.Drift) any { return optional(d.Got) }, Wide: true},
+	{Header: "Fix", Value: func(d db.Drift) any { return d.Fix }},
+}}
+
+func newMigrateVerify(a *App) *cobra.Command {
+	var o migrateOptions
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Compare the schema with what the migrations make", Args: noArgs,
+		Long: "Compare the schema with what the migrations of this binary make, object by object: functions with their text and settings,\n" +
+			"tables with columns, constraints, indexes, triggers and options, views, sequences, owners and grants. Nothing is\n" +
+			"changed. Exits 1 when there is a difference. What roles were granted on functions and views is yours to decide.",
+		Example: "  stem migrate verify\n  stem migrate verify --output wide\n  stem migrate verify --json | jq -r '.[].fix'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
+				list, err := m.Verify(cmd.Context())
+				if v, ok := errors.AsType[*db.VersionError](err); ok {
+					return fault.Config("schema_version", "%s", v).About("database").Because(err)
+				}
+				if err != nil {
+					return err
+				}
+				if len(list) == 0 && !a.Printer.Machine() {
+					a.Printer.Note("the schema is as the migrations make it, at version %d", db.Version())
+					return nil
+				}
+				if err := output.List(a.Printer, &driftSheet, output.Rows(list)); err != nil || len(list) == 0 {
+					return err
+				}
+				return fault.New(fault.ExitNotFound, "drift", "the schema differs from what the migrations make in %s", counted(len(list), "object")).
+					About("database")
+			})
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // steps prints what a command did or found; of nothing it has said so already.

@@ -8,14 +8,14 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 func newQueue(a *App) *cobra.Command {
-	return group("queue", "Look at queues, pause and purge them", "  stem queue ls\n  stem queue pause mail --reason \"provider is down\"",
-		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueuePurge(a))
+	return group("queue", "Look at queues, pause, set and purge them", "  stem queue ls\n  stem queue pause mail --reason \"provider is down\"",
+		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueueSet(a), newQueuePurge(a))
 }
 
 var queueSheet = output.Sheet[control.Queue]{Noun: "queue", Columns: []output.Column[control.Queue]{
@@ -48,7 +48,7 @@ var queueSheet = output.Sheet[control.Queue]{Noun: "queue", Columns: []output.Co
 func exact(q control.Queue) bool { return q.Ready.Exact && q.Scheduled.Exact && q.Dead.Exact }
 
 func newQueueList(a *App) *cobra.Command {
-	return &cobra.Command{
+	return a.watchable(&cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List queues with what waits, runs and is dead in each",
@@ -73,7 +73,7 @@ func newQueueList(a *App) *cobra.Command {
 			}
 			return nil
 		},
-	}
+	})
 }
 
 // queue finds the queue that is named on the command line.
@@ -103,7 +103,7 @@ func (a *App) queue(ctx context.Context, plane *control.Plane, name string) (con
 // queueCommand is a command about one queue.
 func (a *App) queueCommand(use, short, example string, run func(ctx context.Context, plane *control.Plane, name string) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " NAME", Short: short, Example: example, Args: takes("NAME"),
+		Use: use + " NAME", Short: short, Example: example, Args: takes("NAME"), ValidArgsFunction: a.completingFirst(queueNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := arg.ParseName(args[0])
 			if err != nil {
@@ -178,6 +178,43 @@ func newQueueResume(a *App) *cobra.Command {
 			}
 			return a.showQueue(ctx, plane, name)
 		})
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return cmd
+}
+
+func newQueueSet(a *App) *cobra.Command {
+	var (
+		keep   bool
+		reason string
+	)
+	cmd := a.queueCommand("set", "Change the settings of a queue",
+		"  stem queue set metrics --keep-finished=false --reason \"nobody asks\"\n  stem queue set mail --keep-finished",
+		func(ctx context.Context, plane *control.Plane, name string) error {
+			if err := checkReason("reason", reason); err != nil {
+				return err
+			}
+			changed, err := plane.SetQueue(ctx, name, control.QueueSettings{KeepFinished: &keep}, reason)
+			if err != nil {
+				return err
+			}
+			if !changed {
+				a.Printer.Note("queue %q was so before", name)
+			}
+			return a.showQueue(ctx, plane, name)
+		})
+	cmd.Long = "Change the settings of a queue, from now on and for all workers. With --keep-finished=false nothing is kept of jobs that\n" +
+		"finish: no result, no history. What is kept already stays until its time is over. A queue need not have been heard of."
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := takes("NAME")(cmd, args); err != nil {
+			return err
+		}
+		if !cmd.Flags().Changed("keep-finished") {
+			return fault.Usage("missing_argument", "%s needs a setting: --keep-finished", cmd.CommandPath()).
+				About("flag --keep-finished").WithHint("see %s --help", cmd.CommandPath())
+		}
+		return nil
+	}
+	cmd.Flags().BoolVar(&keep, "keep-finished", true, "keep finished jobs, with their results, for the retention")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	return cmd
 }

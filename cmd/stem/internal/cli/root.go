@@ -57,6 +57,7 @@ func newRoot(a *App, extra []Command) *cobra.Command {
 		root.AddCommand(c(a))
 	}
 	root.AddCommand(topics()...)
+	a.completeFlags(root)
 	return root
 }
 
@@ -75,11 +76,6 @@ func (a *App) bindGlobals(root *cobra.Command) {
 	f.BoolVarP(&g.quiet, "quiet", "q", false, "only data and errors: no notes, no progress, no warnings")
 	config.BindFlag(f.Lookup("namespace"), "namespace")
 	config.BindFlag(f.Lookup("log-level"), "log.level")
-	for _, name := range []string{"output", "color", "log-level"} {
-		if listed, ok := f.Lookup(name).Value.(interface{ Words() []string }); ok {
-			_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(listed.Words(), cobra.ShellCompDirectiveNoFileComp))
-		}
-	}
 }
 
 // Marks that a command carries in its annotations.
@@ -108,7 +104,8 @@ func (a *App) prepare(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	a.Timeout = a.global.timeout.Value
-	if cmd.Annotations[markStandalone] == "" {
+	asked := cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd // by a shell, which wants no errors
+	if cmd.Annotations[markStandalone] == "" && !asked {
 		if err := a.loadConfig(cmd); err != nil {
 			return err
 		}

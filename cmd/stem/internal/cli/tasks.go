@@ -22,7 +22,7 @@ var taskSheet = output.Sheet[control.Task]{
 }
 
 func newTasksList(a *App) *cobra.Command {
-	return &cobra.Command{
+	return a.watchable(&cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List what live workers have registered",
@@ -39,5 +39,5 @@ func newTasksList(a *App) *cobra.Command {
 			}
 			return output.List(a.Printer, &taskSheet, output.Rows(tasks))
 		},
-	}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/queue"
 )
 
 // Config is every setting, checked. Make one with [Load].
@@ -114,7 +115,7 @@ func settings() []setting {
 		},
 		{
 			key: "max_payload_bytes", env: "STEM_MAX_PAYLOAD_BYTES", value: "1048576",
-			set: integer(1, 64<<20, func(c *Config) *int { return &c.MaxPayloadBytes }),
+			set: integer(1, queue.MaxPayload, func(c *Config) *int { return &c.MaxPayloadBytes }),
 		},
 		{
 			key: "shutdown_grace", env: "STEM_SHUTDOWN_GRACE", value: "30s",

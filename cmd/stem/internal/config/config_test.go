@@ -142,6 +142,12 @@ func TestMistakes(t *testing.T) {
 			78,
 			"unknown variable STEM_TLS_CACERT. Did you mean STEM_TLS_CA_CERT?",
 		},
+		{
+			"payload limit of the database", "",
+			[]string{"STEM_MAX_PAYLOAD_BYTES=16777217"},
+			78,
+			`STEM_MAX_PAYLOAD_BYTES: want an integer from 1 to 16777216, got "16777217"`,
+		},
 		{"row 37 word", "", []string{"STEM_CONCURRENCY=eight"}, 78, `STEM_CONCURRENCY: want an integer from 1 to 10000, got "eight"`},
 		{"row 37 float", "", []string{"STEM_CONCURRENCY=8.0"}, 78, `STEM_CONCURRENCY: want an integer from 1 to 10000, got "8.0"`},
 		{"retries", "", []string{"STEM_DEFAULT_MAX_RETRIES=-1"}, 78, `STEM_DEFAULT_MAX_RETRIES: want an integer from 0 to 999, got "-1"`},

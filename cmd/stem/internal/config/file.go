@@ -16,7 +16,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 // secretNames are variables whose value may stand in a file named by NAME_FILE.

@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 const example = "postgres://user@host/db?sslmode=verify-full"

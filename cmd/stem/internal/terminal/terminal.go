@@ -27,6 +27,16 @@ func Width(w io.Writer) int {
 	return width
 }
 
+// Height is the number of lines of the terminal w, 24 when it does not say.
+func Height(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if _, height, err := term.GetSize(int(f.Fd())); err == nil && height > 0 {
+			return height
+		}
+	}
+	return 24
+}
+
 // When a stream is coloured.
 const (
 	Auto   = "auto"

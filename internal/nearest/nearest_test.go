@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/stemqueue/stem/cmd/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/nearest"
 )
 
 func TestName(t *testing.T) {
