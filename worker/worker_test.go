@@ -16,7 +16,7 @@ import (
 	"github.com/stemqueue/stem/worker"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.MainWithExamples(m) }
 
 type greeting struct {
 	Name string `json:"name"`

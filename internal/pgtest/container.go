@@ -42,7 +42,8 @@ func container(ctx context.Context) (address string, stop func(context.Context) 
 	stop = func(ctx context.Context) error {
 		var stopped error
 		if made != nil {
-			stopped = made.Terminate(ctx)
+			// Its first process is a shell that passes no signal on, and nothing in it is worth ten seconds of waiting.
+			stopped = made.Terminate(ctx, testcontainers.StopTimeout(0))
 		}
 		return errors.Join(stopped, os.RemoveAll(dir))
 	}

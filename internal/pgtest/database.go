@@ -42,20 +42,8 @@ var template struct {
 func Database(tb testing.TB) string {
 	tb.Helper()
 	server := Server(tb)
-	template.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		template.name, template.err = makeTemplate(ctx, server)
-	})
-	if template.err != nil {
-		tb.Fatal(template.err)
-	}
-	name := databaseName(tb.Name())
-	create := "create database " + name + " template " + template.name
-	if server.Major >= 15 {
-		create += strategy
-	}
-	if err := admin(server, create); err != nil {
+	name, err := create(server, tb.Name())
+	if err != nil {
 		tb.Fatal(err)
 	}
 	address := server.URLFor(name, "")
@@ -68,11 +56,33 @@ func Database(tb testing.TB) string {
 				return
 			}
 		}
-		if err := admin(server, "drop database if exists "+name+" with (force)"); err != nil {
+		if err := drop(server, name); err != nil {
 			tb.Error(err)
 		}
 	})
 	return address
+}
+
+// create copies the template, which it makes if this is the first copy, and returns the new database's name.
+func create(server *devpg.Server, test string) (string, error) {
+	template.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		template.name, template.err = makeTemplate(ctx, server)
+	})
+	if template.err != nil {
+		return "", template.err
+	}
+	name := databaseName(test)
+	sql := "create database " + name + " template " + template.name
+	if server.Major >= 15 {
+		sql += strategy
+	}
+	return name, admin(server, sql)
+}
+
+func drop(server *devpg.Server, name string) error {
+	return admin(server, "drop database if exists "+name+" with (force)")
 }
 
 // Pool returns a pool on a [Database] of its own, closed when the test ends. Each option may change the configuration

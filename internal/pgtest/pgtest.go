@@ -62,6 +62,12 @@ func Run(m *testing.M) int {
 // database the test is skipped, or fails where one is required.
 func Server(tb testing.TB) *devpg.Server {
 	tb.Helper()
+	need(tb, startShared())
+	return shared.server
+}
+
+// startShared starts the cluster that tests and examples share, once.
+func startShared() error {
 	shared.once.Do(func() {
 		// Not the test's context: the cluster outlives the test. Fetching a server may take minutes.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -69,8 +75,7 @@ func Server(tb testing.TB) *devpg.Server {
 		config := devpg.Config{URLVar: "STEM_TEST_DATABASE_URL", Settings: settings}
 		shared.server, shared.err = start(ctx, config)
 	})
-	need(tb, shared.err)
-	return shared.server
+	return shared.err
 }
 
 // Private starts a cluster for this test alone, which may be crashed and restarted, and stops it at the end. The

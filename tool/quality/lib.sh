@@ -8,7 +8,8 @@ notes=$logs/notes
 
 note() { printf '%s\n' "$*" >>"$notes"; }
 
-# not_run WHAT WHY: one of the two exceptions that quality may lack without failing.
+# not_run WHAT WHY: one of the few exceptions that a run may lack without failing: govulncheck without a database, the
+# container rung without an engine.
 not_run() {
   printf 'NOT RUN: %s: %s\n' "$1" "$2"
   note "NOT RUN: $1: $2"

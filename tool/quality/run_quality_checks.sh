@@ -9,6 +9,7 @@
 #   analyze      go vet, golangci-lint, shellcheck, squawk over the migrations, yamllint
 #   unit         go test -race -shuffle=on, everything but integration/, chaos/ and cmd/
 #   integration  the packages that need Postgres, on the oldest and the newest supported major
+#   container    pgtest's rung of containers, with the engine of this machine or with podman; NOT RUN where none can be had
 #   cli          cmd/..., testscript included
 #   coverage     merged over the three before: overall threshold, floor per package
 #   security     govulncheck, secrets, licences
@@ -30,7 +31,7 @@ if ((BASH_VERSINFO[0] < 4)); then
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-all_steps=(setup format analyze unit integration cli coverage security)
+all_steps=(setup format analyze unit integration container cli coverage security)
 oldest_pg=14
 newest_pg=18
 module=github.com/stemqueue/stem
@@ -274,6 +275,18 @@ step_integration() {
   done
 }
 
+step_container() {
+  local rc=0
+  tool/quality/container/run.sh >"$logs/container.out" 2>&1 || rc=$?
+  cat "$logs/container.out"
+  if ((rc == 75)); then
+    not_run 'container rung' "$(tail -n 1 "$logs/container.out")"
+    return
+  fi
+  note "$(grep -c '^--- PASS' "$logs/container.out" || true) tests in a container, $(grep -m 1 '^engine: ' "$logs/container.out")"
+  return "$rc"
+}
+
 step_cli() {
   local list
   list=$(packages 'cmd')
@@ -463,12 +476,12 @@ printf '%-12s %-8s %5d s\n' all "$( ((${#failed[@]} == 0)) && printf ok || print
 
 # The closing lines of go test come last.
 closing=()
-for step in unit integration cli; do
+for step in unit integration container cli; do
   if [[ -z $(chosen "$step") && -f $logs/$step.log ]]; then closing+=("$logs/$step.log"); fi
 done
 if ((${#closing[@]} > 0)); then
   printf '\n=== go test\n'
-  grep -hE '^(ok  |FAIL|--- FAIL|panic: )' "${closing[@]}" || printf 'no package was tested\n'
+  grep -hE '^(ok  |PASS$|FAIL|--- FAIL|panic: )' "${closing[@]}" || printf 'no package was tested\n'
 fi
 
 ((${#failed[@]} == 0))

@@ -1,0 +1,61 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/internal/devpg"
+)
+
+// MainWithExamples is [Main] for a package whose examples need a database. An example cannot skip itself: without a
+// server, and where none is required, all examples are left out and a line says so.
+func MainWithExamples(m *testing.M) {
+	flag.Parse()
+	if err := startShared(); err != nil {
+		if _, missing := errors.AsType[*devpg.NotFoundError](err); !missing || required() {
+			fmt.Fprintln(os.Stderr, "pgtest:", err)
+			os.Exit(1) //nolint:forbidigo // TestMain is the main of a test binary
+		}
+		skip := flag.Lookup("test.skip").Value
+		pattern := "^Example"
+		if already := skip.String(); already != "" {
+			pattern = already + "|" + pattern
+		}
+		if err := skip.Set(pattern); err != nil {
+			panic(err) // the flag takes any text
+		}
+		fmt.Fprintf(os.Stderr, "NOT RUN: examples: %v\n", err)
+	}
+	Main(m)
+}
+
+// Example returns a pool on a database of its own for an example, and what closes and drops it. It panics where [Database]
+// would fail the test: call it in packages with [MainWithExamples].
+func Example(name string) (pool *pgxpool.Pool, end func()) {
+	if err := startShared(); err != nil {
+		panic(err)
+	}
+	database, err := create(shared.server, "example_"+name)
+	if err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pool, err = pgxpool.New(ctx, shared.server.URLFor(database, ""))
+	if err != nil {
+		panic(err)
+	}
+	return pool, func() {
+		pool.Close()
+		if err := drop(shared.server, database); err != nil {
+			panic(err)
+		}
+	}
+}
