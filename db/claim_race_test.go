@@ -191,6 +191,26 @@ func TestRaiseEpochWaits(t *testing.T) {
 	}
 }
 
+// TestVoidClaimIsBounded: an operator's cancel that is not committed holds one row of the claim. The worker claims nothing while
+// it voids a claim, so it must get an answer soon, and try again. Mutant that it caught: no lock_timeout (57014 in its place).
+func TestVoidClaimIsBounded(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w, id, jobs := l.held(t, 2)
+	run(t, l.me, "set lock_timeout = 0")
+	run(t, l.me, "set statement_timeout = '9s'")
+	tx := l.begin(t)
+	run(t, tx, "select stem.cancel($1, '')", jobs[:1])
+	_, err := store.New(l.me).VoidClaim(t.Context(), w.id, id)
+	wantCode(t, err, "55P03")
+	commit(t, tx)
+	if n, err := store.New(l.me).VoidClaim(t.Context(), w.id, id); err != nil || n != 2 {
+		t.Fatalf("got %d, %v", n, err)
+	}
+	l.wantPlace(t, jobs[0], "cancelled")
+	l.wantPlace(t, jobs[1], "ready")
+}
+
 // TestDeregisterBesideClaim: a worker leaves while a claim of its own is in flight on a connection that it lost. What the
 // claim took must be left to rescue. Mutant that it caught (the first form of stem.deregister): looking into stem.running
 // with the snapshot of the statement that waited for the claim.

@@ -78,6 +78,22 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- Raises unless each statement of the transaction sees what was committed before it. For functions that wait for another
+-- transaction and then look what it left behind: in an older snapshot that is not there, and what it left would be forgotten.
+-- +goose StatementBegin
+create function stem._wants_fresh_snapshots(p_function text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        raise exception using errcode = '25000',
+            message = format('stem.%s: the transaction is %s, want read committed', p_function, current_setting('transaction_isolation')),
+            hint = 'Call it on its own, with default_transaction_isolation = ''read committed''.';
+    end if;
+end $$;
+-- +goose StatementEnd
+
 -- The queues that keep nothing of what is finished. Every statement that writes to stem.finished leaves these out; a test holds
 -- all of them to it. Read once a call and not once a row.
 -- +goose StatementBegin
@@ -448,6 +464,7 @@ drop function stem._period_key;
 drop function stem._take_keys;
 drop function stem._replace_waiting;
 drop function stem._keep_nothing;
+drop function stem._wants_fresh_snapshots;
 drop function stem._check_ids;
 drop function stem._uuid7_floor;
 drop function stem.uuid7;

@@ -121,7 +121,8 @@ end $$;
 
 -- An ambiguous claim: the connection died, and the statement may still be running. First the epoch is raised (this waits for
 -- a claim in flight, which holds the row FOR KEY SHARE, and voids one that has not started); then, in a second statement,
--- what the claim took goes back to the line uncharged: nobody has begun it.
+-- what the claim took goes back to the line uncharged: nobody has begun it. The second waits a second for whoever holds a row
+-- (an operator's cancel that is not committed) and then gives all of it up, 55P03: call both again.
 -- +goose StatementBegin
 create function stem.raise_epoch(p_worker uuid, p_epoch bigint) returns bigint
 language plpgsql volatile security definer
@@ -142,12 +143,14 @@ end $$;
 create function stem.void_claim(p_worker uuid, p_claim uuid) returns integer
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '1s'
 set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_drop text[] := stem._keep_nothing();
     v_count integer;
 begin
+    perform stem._wants_fresh_snapshots('void_claim'); -- raise_epoch waited for the claim [race]
     with back as materialized (
         delete from stem.running r where r.worker = p_worker and r.claim_id = p_claim returning *
     ), put_ready as (

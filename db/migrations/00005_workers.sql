@@ -77,6 +77,7 @@ as $$
 declare
     g stem.workers;
 begin
+    perform stem._wants_fresh_snapshots('deregister');
     -- Two statements [race]: the DELETE waits for a claim of this worker that is in flight on a lost connection, and only the
     -- next statement's snapshot sees what that claim took.
     delete from stem.workers w where w.id = p_worker and w.epoch = p_epoch returning * into g;
@@ -155,6 +156,8 @@ declare
     v_begun uuid[];
     v_drop text[] := stem._keep_nothing();
 begin
+    -- A claim that committed after an older snapshot would be missed, and the victim cleared without it [race].
+    perform stem._wants_fresh_snapshots('rescue');
     moved := 0; charged := 0; buried := 0;
     select l.slots, l.begun into v_slots, v_begun from stem.lost_workers l where l.id = p_victim for update skip locked;
     if not found or not exists (select from stem.workers w where w.id = p_rescuer and w.epoch = p_epoch) then

@@ -20,11 +20,7 @@ declare
 begin
     -- Under a stricter level the set of what is to be kept would be read in a snapshot older than the SHARE lock [race]: an
     -- envelope whose ticket was committed in between would be lost.
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception using errcode = '25000',
-            message = format('stem.rotate: the transaction is %s, want read committed', current_setting('transaction_isolation')),
-            hint = 'Call it on its own, with default_transaction_isolation = ''read committed''.';
-    end if;
+    perform stem._wants_fresh_snapshots('rotate');
     select r.current, r.period into v_current, v_period from stem.ring r where r.since + r.period <= clock_timestamp() for update skip locked;
     if not found then
         return case when exists (select from stem.ring r where r.since + r.period <= clock_timestamp()) then 'busy' else 'not due' end;
