@@ -135,7 +135,8 @@ begin
         end if;
         if found then
             insert into stem.finished (slot, job_id, generation, attempt, outcome)
-            select v_slot, p_job, v_generation, v_attempt, 'replaced' where v_queue <> all (stem._keep_nothing());
+            select v_slot, p_job, v_generation, v_attempt, 'replaced' where v_queue <> all (stem._keep_nothing())
+            on conflict (slot, job_id) do nothing;
             return true;
         end if;
         if not exists (

@@ -165,6 +165,7 @@ begin
         insert into stem.finished (slot, job_id, generation, attempt, worker, outcome)
         select b.slot, b.job_id, b.generation, b.attempt, p_worker, 'cancelled'
         from back b where b.cancel_at is not null and b.queue <> all (v_drop)
+        on conflict (slot, job_id) do nothing
     ), freed as (
         delete from stem.unique_keys u using back b where b.cancel_at is not null and b.unique_scope = 2 and u.job_id = b.job_id
     )

@@ -177,6 +177,7 @@ begin
             insert into stem.finished (slot, job_id, generation, attempt, worker, outcome, started_at)
             select n.slot, n.job_id, n.generation, n.attempt, p_worker, 'cancelled', clock_timestamp() - n.age_us * interval '1 microsecond'
             from moved n where n.target = 'cancelled' and n.queue <> all (v_drop)
+            on conflict (slot, job_id) do nothing
         ), freed as (
             delete from stem.unique_keys where ctid = any (array(
                 select k.t from moved n

@@ -214,6 +214,7 @@ begin
             insert into stem.finished (slot, job_id, generation, attempt, worker, outcome)
             select n.slot, n.job_id, n.generation, n.attempt, p_victim, 'cancelled'
             from target n where n.target = 'cancelled' and n.queue <> all (v_drop)
+            on conflict (slot, job_id) do nothing
         ), freed as (
             delete from stem.unique_keys u using target n where n.target = 'cancelled' and n.unique_scope = 2 and u.job_id = n.job_id
         ), recorded as (

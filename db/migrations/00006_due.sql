@@ -39,6 +39,7 @@ begin
     ), put_finished as (
         insert into stem.finished (slot, job_id, generation, attempt, outcome)
         select d.slot, d.job_id, d.generation, d.attempt, 'expired' from d where d.too_late and d.queue <> all (v_drop)
+        on conflict (slot, job_id) do nothing
     ), freed as (
         delete from stem.unique_keys where ctid = any (array(
             select k.t from d

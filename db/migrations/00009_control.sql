@@ -127,7 +127,8 @@ begin
         end if;
         if found then
             insert into stem.finished (slot, job_id, generation, attempt, outcome)
-            select v_slot, p_job, v_generation, v_attempt, 'cancelled' where v_queue <> all (stem._keep_nothing());
+            select v_slot, p_job, v_generation, v_attempt, 'cancelled' where v_queue <> all (stem._keep_nothing())
+            on conflict (slot, job_id) do nothing;
             if v_scope in (1, 2) then
                 delete from stem.unique_keys u where u.job_id = p_job and u.scope in (1, 2);
             end if;
@@ -524,6 +525,7 @@ begin
         insert into stem.finished (slot, job_id, generation, attempt, outcome)
         select d.slot, d.job_id, d.generation, d.attempt, 'cancelled' from d
         where p_queue <> all (v_drop)
+        on conflict (slot, job_id) do nothing
     ), freed as (
         delete from stem.unique_keys where ctid = any (array(
             select k.t from d
@@ -542,6 +544,7 @@ begin
             insert into stem.finished (slot, job_id, generation, attempt, outcome)
             select d.slot, d.job_id, d.generation, d.attempt, 'cancelled' from d
             where p_queue <> all (v_drop)
+            on conflict (slot, job_id) do nothing
         ), freed as (
             delete from stem.unique_keys where ctid = any (array(
                 select k.t from d
