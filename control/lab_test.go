@@ -172,6 +172,22 @@ func (l *lab) awaitBlocked(t *testing.T, n int) {
 	})
 }
 
+// isBlocked tells whether a call on that connection waits for a lock: true as soon as it does, false when it ended.
+func (l *lab) isBlocked(t *testing.T, tx pgx.Tx, done <-chan struct{}) bool {
+	t.Helper()
+	blocked := false
+	eventually(t, "the call ends or blocks", func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+		}
+		blocked = one[bool](t, l.owner, "select exists (select from pg_locks where pid = $1 and not granted)", tx.Conn().PgConn().PID())
+		return blocked
+	})
+	return blocked
+}
+
 func wantCode(t *testing.T, err error, want string) {
 	t.Helper()
 	e, ok := errors.AsType[*pgconn.PgError](err)
@@ -264,16 +280,21 @@ func (l *lab) kill(t *testing.T, n int32, reason, arguments string) []uuid.UUID 
 
 func compare(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
 
-// wantPlace checks that a job is in exactly one table, and in which.
-func (l *lab) wantPlace(t *testing.T, job uuid.UUID, want string) {
+// places are all tables that have a job.
+func (l *lab) places(t *testing.T, job uuid.UUID) []string {
 	t.Helper()
-	got := column[string](t, l.owner, `
+	return column[string](t, l.owner, `
 		select 'ready' from stem.ready where job_id = $1
 		union all select 'scheduled' from stem.scheduled where job_id = $1
 		union all select 'running' from stem.running where job_id = $1
 		union all select outcome from stem.finished where job_id = $1
 		union all select 'dead' from stem.dead where id = $1`, job)
-	if !slices.Equal(got, []string{want}) {
+}
+
+// wantPlace checks that a job is in exactly one table, and in which.
+func (l *lab) wantPlace(t *testing.T, job uuid.UUID, want string) {
+	t.Helper()
+	if got := l.places(t, job); !slices.Equal(got, []string{want}) {
 		t.Errorf("job is in %v, want only in %s", got, want)
 	}
 }
