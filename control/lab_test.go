@@ -18,7 +18,7 @@ import (
 	"github.com/stemqueue/stem/internal/store"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.MainWithExamples(m) }
 
 // A lab is one migrated database, its owner's pool, and a Plane whose login may only execute the functions.
 type lab struct {

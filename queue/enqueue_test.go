@@ -16,7 +16,7 @@ import (
 	"github.com/stemqueue/stem/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.MainWithExamples(m) }
 
 var job = Raw("t", []byte("{}"), "")
 

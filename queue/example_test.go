@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/queue"
 )
 
@@ -19,19 +20,61 @@ type WelcomeArgs struct {
 
 var Welcome = queue.NewTask[WelcomeArgs]("email.welcome", queue.On("mail"), queue.MaxAttempts(5))
 
+// enqueuer returns a Queue, and must ends an example that cannot go on.
+func enqueuer() *queue.Queue {
+	q, err := queue.New(queue.Config{})
+	must(err)
+	return q
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
 // The job is part of the caller's transaction: it exists when that commits, and never otherwise.
 func ExampleQueue_Enqueue() {
-	signUp := func(ctx context.Context, pool *pgxpool.Pool, q *queue.Queue) error {
-		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			var user int
-			if err := tx.QueryRow(ctx, "insert into users default values returning id").Scan(&user); err != nil {
+	pool, end := pgtest.Example("enqueue") // or pgxpool.New
+	defer end()
+	ctx, q := context.Background(), enqueuer()
+	_, err := pool.Exec(ctx, "create table users (id int generated always as identity, name text check (name <> ''))")
+	must(err)
+
+	for _, name := range []string{"", "ada"} {
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if _, err := q.Enqueue(ctx, tx, Welcome.New(WelcomeArgs{UserID: 7}, queue.After(time.Hour))); err != nil {
 				return err
 			}
-			_, err := q.Enqueue(ctx, tx, Welcome.New(WelcomeArgs{UserID: user}, queue.After(time.Hour)))
+			_, err := tx.Exec(ctx, "insert into users (name) values ($1)", name)
 			return err
 		})
+		fmt.Printf("%q: committed %t, %d jobs\n", name, err == nil, waiting(ctx, pool))
 	}
-	_ = signUp
+	// Output:
+	// "": committed false, 0 jobs
+	// "ada": committed true, 1 jobs
+}
+
+// waiting counts the jobs of queue mail.
+func waiting(ctx context.Context, pool *pgxpool.Pool) (n int) {
+	must(pool.QueryRow(ctx, "select stem.count_waiting('mail')").Scan(&n))
+	return n
+}
+
+// Many jobs are one statement: all of them are there, or none, on a bare pool too.
+func ExampleQueue_Enqueue_bulk() {
+	pool, end := pgtest.Example("bulk")
+	defer end()
+	ctx := context.Background()
+	jobs := make([]queue.Request, 1000)
+	for i := range jobs {
+		jobs[i] = Welcome.New(WelcomeArgs{UserID: i})
+	}
+	receipts, err := enqueuer().Enqueue(ctx, pool, jobs...)
+	must(err)
+	fmt.Println(len(receipts), "receipts,", waiting(ctx, pool), "jobs")
+	// Output: 1000 receipts, 1000 jobs
 }
 
 // Everything that can be checked is checked before any SQL is sent, all mistakes at once.
