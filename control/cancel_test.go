@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -137,12 +138,12 @@ func TestCancelFollowsAMovingTicket(t *testing.T) {
 				}
 				tx := l.begin(t)
 				test.move(t, tx, w, job, id)
-				call := start(func() ([]store.CancelRow, error) {
+				call := labtest.Start(func() ([]store.CancelRow, error) {
 					return store.New(l.pool).Cancel(t.Context(), []uuid.UUID{job}, "race")
 				})
 				l.awaitBlocked(t, 1)
 				commit(t, tx)
-				rows := call.wait(t)
+				rows := call.Wait(t)
 				if mutant != nil {
 					if rows[0].Result == test.want {
 						t.Error("the mutant is not caught")
@@ -168,16 +169,16 @@ func TestCancelWaitsForAClaimInFlight(t *testing.T) {
 		job := l.enqueue(t, 1, "")[0]
 		tx := l.begin(t)
 		claim(t, tx, w, "default", 1)
-		call := start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "race", job) })
+		call := labtest.Start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "race", job) })
 		l.awaitBlocked(t, 1)
 		if !claimed {
-			must(t, tx.Rollback(t.Context()))
-			wantOutcome(t, call.wait(t), "cancelled")
+			rollback(t, tx)
+			wantOutcome(t, call.Wait(t), "cancelled")
 			l.wantPlace(t, job, "cancelled")
 			continue
 		}
 		commit(t, tx)
-		wantOutcome(t, call.wait(t), "running")
+		wantOutcome(t, call.Wait(t), "running")
 		if !one[bool](t, l.owner, "select cancel_at is not null from stem.running where job_id = $1", job) {
 			t.Error("the flag is not set")
 		}
@@ -248,13 +249,13 @@ func TestTwoBulkCancelsDoNotDeadlock(t *testing.T) {
 		gate, err := l.owner.Acquire(t.Context())
 		must(t, err)
 		run(t, gate.Conn(), "select pg_advisory_lock(4711)")
-		var calls []*pending[[]store.CancelRow]
+		var calls []*labtest.Pending[[]store.CancelRow]
 		for i := range 2 {
 			order := slices.Clone(jobs)
 			if i == 1 {
 				slices.Reverse(order)
 			}
-			calls = append(calls, start(func() ([]store.CancelRow, error) {
+			calls = append(calls, labtest.Start(func() ([]store.CancelRow, error) {
 				return store.New(l.pool).Cancel(context.WithoutCancel(t.Context()), order, "")
 			}))
 		}
@@ -263,12 +264,12 @@ func TestTwoBulkCancelsDoNotDeadlock(t *testing.T) {
 		gate.Release()
 		failed := 0
 		for _, c := range calls {
-			if <-c.done; c.err != nil {
+			if <-c.Done; c.Err != nil {
 				failed++
 			}
 		}
 		if (failed > 0) != mutant {
-			t.Errorf("mutant %t: %d calls failed: %v, %v", mutant, failed, calls[0].err, calls[1].err)
+			t.Errorf("mutant %t: %d calls failed: %v, %v", mutant, failed, calls[0].Err, calls[1].Err)
 		}
 	}
 }
@@ -281,9 +282,9 @@ func TestCancelsBesideDueMovesAndClaims(t *testing.T) {
 	slices.SortFunc(jobs, compare)
 	backwards := slices.Clone(jobs)
 	slices.Reverse(backwards)
-	cancels := []*pending[[]control.Result]{
-		start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "one", jobs...) }),
-		start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "two", backwards...) }),
+	cancels := []*labtest.Pending[[]control.Result]{
+		labtest.Start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "one", jobs...) }),
+		labtest.Start(func() ([]control.Result, error) { return l.plane.Cancel(t.Context(), "two", backwards...) }),
 	}
 	for range 20 {
 		if _, err := store.New(l.pool).Due(t.Context(), 50); err != nil {
@@ -295,7 +296,7 @@ func TestCancelsBesideDueMovesAndClaims(t *testing.T) {
 		}
 	}
 	for _, c := range cancels {
-		for _, r := range c.wait(t) {
+		for _, r := range c.Wait(t) {
 			if r.Outcome == "unknown" || r.Outcome == "busy" {
 				t.Errorf("job %s is %s", r.ID, r.Outcome)
 			}

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/labtest"
 )
 
 // A contest is an action in a transaction whose snapshot is older than another's change of the same thing.
@@ -105,18 +106,18 @@ func TestActionsUnderStricterIsolation(t *testing.T) {
 					case "committed":
 						commit(t, other)
 					case "rolled back":
-						must(t, other.Rollback(t.Context()))
+						rollback(t, other)
 					}
-					call := start(func() (string, error) { return c.act(t.Context(), control.New(strict), s) })
+					call := labtest.Start(func() (string, error) { return c.act(t.Context(), control.New(strict), s) })
 					if timing == "in flight" {
-						s.isBlocked(t, strict, call.done)
+						labtest.Blocks(t, s.owner, strict.Conn().PgConn().PID(), call.Done)
 						commit(t, other)
 					}
-					<-call.done
-					if got := answer(call.value, call.err); got != want {
+					<-call.Done
+					if got := answer(call.Value, call.Err); got != want {
 						t.Errorf("%s: got %s, want %s", timing, got, want)
 					}
-					s.wantEnd(t, strict, call.err, timing, map[bool]string{true: c.acted, false: c.after}[timing == "rolled back"])
+					s.wantEnd(t, strict, call.Err, timing, map[bool]string{true: c.acted, false: c.after}[timing == "rolled back"])
 				}
 			})
 		}
@@ -132,7 +133,7 @@ func (s *scene) wantEnd(t *testing.T, strict pgx.Tx, err error, timing, want str
 		audited = 1
 		commit(t, strict)
 	} else {
-		must(t, strict.Rollback(t.Context()))
+		rollback(t, strict)
 	}
 	if got := s.state(t); got != want {
 		t.Errorf("%s: it is %q, want %q", timing, got, want)

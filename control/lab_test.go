@@ -2,18 +2,16 @@ package control_test
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -62,17 +60,38 @@ func (l *lab) connect(t *testing.T) *pgx.Conn {
 
 func (l *lab) begin(t *testing.T) pgx.Tx {
 	t.Helper()
-	tx, err := l.connect(t).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
-	return tx
+	return begin(t, l.connect(t), pgx.ReadCommitted)
 }
 
-func commit(t *testing.T, tx pgx.Tx) {
+func (l *lab) enqueue(t *testing.T, n int, arguments string) []uuid.UUID {
 	t.Helper()
-	must(t, tx.Commit(t.Context()))
+	return labtest.Enqueue(t, l.pool, n, arguments)
+}
+
+// The helpers of package labtest under short names.
+var (
+	run        = labtest.Run
+	begin      = labtest.Begin
+	commit     = labtest.Commit
+	rollback   = labtest.Rollback
+	eventually = labtest.Eventually
+	wantCode   = labtest.WantCode
+)
+
+func one[T any](t *testing.T, db labtest.DB, query string, args ...any) T {
+	t.Helper()
+	return labtest.One[T](t, db, query, args...)
+}
+
+func column[T any](t *testing.T, db labtest.DB, query string, args ...any) []T {
+	t.Helper()
+	return labtest.Column[T](t, db, query, args...)
+}
+
+// mutate puts another body into a function: see labtest.Mutate.
+func (l *lab) mutate(t *testing.T, function string, pairs ...string) {
+	t.Helper()
+	labtest.Mutate(t, l.owner, function, pairs...)
 }
 
 func must(t *testing.T, err error) {
@@ -82,87 +101,6 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func run(t *testing.T, db control.DB, query string, args ...any) {
-	t.Helper()
-	if _, err := db.Exec(t.Context(), query, args...); err != nil {
-		t.Fatalf("%.200s: %v", query, err)
-	}
-}
-
-func one[T any](t *testing.T, db control.DB, query string, args ...any) T {
-	t.Helper()
-	var v T
-	if err := db.QueryRow(t.Context(), query, args...).Scan(&v); err != nil {
-		t.Fatalf("%.200s: %v", query, err)
-	}
-	return v
-}
-
-func column[T any](t *testing.T, db control.DB, query string, args ...any) []T {
-	t.Helper()
-	rows, err := db.Query(t.Context(), query, args...)
-	if err != nil {
-		t.Fatalf("%.200s: %v", query, err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowTo[T])
-	if err != nil {
-		t.Fatalf("%.200s: %v", query, err)
-	}
-	return list
-}
-
-// mutate puts another body into a function of this database: the form that a test says it would catch.
-func (l *lab) mutate(t *testing.T, function string, pairs ...string) {
-	t.Helper()
-	text := one[string](t, l.owner, "select pg_get_functiondef($1::regproc)", "stem."+function)
-	for pair := range slices.Chunk(pairs, 2) {
-		if !strings.Contains(text, pair[0]) {
-			t.Fatalf("stem.%s does not contain %q any more: adapt this mutation", function, pair[0])
-		}
-		text = strings.Replace(text, pair[0], pair[1], 1)
-	}
-	run(t, l.owner, text)
-}
-
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("never: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
-// pending is a call on another connection that is still running.
-type pending[T any] struct {
-	done  chan struct{}
-	value T
-	err   error
-}
-
-func start[T any](call func() (T, error)) *pending[T] {
-	p := &pending[T]{done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.value, p.err = call()
-	}()
-	return p
-}
-
-func (p *pending[T]) wait(t *testing.T) T {
-	t.Helper()
-	<-p.done
-	must(t, p.err)
-	return p.value
-}
-
 // awaitBlocked waits until n connections of this database wait for a lock.
 func (l *lab) awaitBlocked(t *testing.T, n int) {
 	t.Helper()
@@ -170,39 +108,6 @@ func (l *lab) awaitBlocked(t *testing.T, n int) {
 		return one[int](t, l.owner, `select count(distinct k.pid) from pg_locks k join pg_stat_activity a using (pid)
 			where a.datname = current_database() and not k.granted`) >= n
 	})
-}
-
-// isBlocked tells whether a call on that connection waits for a lock: true as soon as it does, false when it ended.
-func (l *lab) isBlocked(t *testing.T, tx pgx.Tx, done <-chan struct{}) bool {
-	t.Helper()
-	blocked := false
-	eventually(t, "the call ends or blocks", func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-		}
-		blocked = one[bool](t, l.owner, "select exists (select from pg_locks where pid = $1 and not granted)", tx.Conn().PgConn().PID())
-		return blocked
-	})
-	return blocked
-}
-
-func wantCode(t *testing.T, err error, want string) {
-	t.Helper()
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || e.Code != want {
-		t.Errorf("got %v, want an error with code %s", err, want)
-	}
-}
-
-// enqueue makes jobs through the SQL door, with more of its named arguments, such as "queue => 'mail'".
-func (l *lab) enqueue(t *testing.T, n int, arguments string) []uuid.UUID {
-	t.Helper()
-	if arguments != "" {
-		arguments = ", " + arguments
-	}
-	return column[uuid.UUID](t, l.pool, "select stem.enqueue('t'"+arguments+") from generate_series(1, $1)", n)
 }
 
 // A hand is a registered worker.
@@ -223,8 +128,6 @@ func (l *lab) hire(t *testing.T, node, slots string) hand {
 	return w
 }
 
-var lanes = []int16{9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109}
-
 // claim claims up to n jobs of a queue and returns them with the claim's id.
 func claim(t *testing.T, db control.DB, w hand, queue string, n int32) ([]uuid.UUID, uuid.UUID) {
 	t.Helper()
@@ -232,7 +135,7 @@ func claim(t *testing.T, db control.DB, w hand, queue string, n int32) ([]uuid.U
 	rows, err := store.New(db).Claim(t.Context(), store.ClaimParams{
 		Worker: w.id, Epoch: w.epoch, Claim: id, Seq: 1, Total: n,
 		Queues: []string{queue}, Limits: []int32{n}, First: []int32{1}, Last: []int32{20},
-		Lanes: lanes, Lows: make([]int64, len(lanes)),
+		Lanes: labtest.Lanes, Lows: make([]int64, len(labtest.Lanes)),
 	})
 	must(t, err)
 	list := make([]uuid.UUID, len(rows))
@@ -280,21 +183,10 @@ func (l *lab) kill(t *testing.T, n int32, reason, arguments string) []uuid.UUID 
 
 func compare(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
 
-// places are all tables that have a job.
-func (l *lab) places(t *testing.T, job uuid.UUID) []string {
-	t.Helper()
-	return column[string](t, l.owner, `
-		select 'ready' from stem.ready where job_id = $1
-		union all select 'scheduled' from stem.scheduled where job_id = $1
-		union all select 'running' from stem.running where job_id = $1
-		union all select outcome from stem.finished where job_id = $1
-		union all select 'dead' from stem.dead where id = $1`, job)
-}
-
 // wantPlace checks that a job is in exactly one table, and in which.
 func (l *lab) wantPlace(t *testing.T, job uuid.UUID, want string) {
 	t.Helper()
-	if got := l.places(t, job); !slices.Equal(got, []string{want}) {
+	if got := labtest.Places(t, l.owner, job); !slices.Equal(got, []string{want}) {
 		t.Errorf("job is in %v, want only in %s", got, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -135,15 +136,15 @@ func TestReplayWaitsForAKeyThatAnOpenTransactionHolds(t *testing.T) {
 		job := l.kill(t, 1, "broken", "unique_key => 'k'")[0]
 		tx := l.begin(t)
 		holder := one[uuid.UUID](t, tx, "select stem.enqueue('t', unique_key => 'k')")
-		call := start(func() ([]control.Result, error) { return l.plane.Replay(t.Context(), "", 0, job) })
+		call := labtest.Start(func() ([]control.Result, error) { return l.plane.Replay(t.Context(), "", 0, job) })
 		l.awaitBlocked(t, 1)
 		if !committed {
-			must(t, tx.Rollback(t.Context()))
-			wantOutcome(t, call.wait(t), "replayed")
+			rollback(t, tx)
+			wantOutcome(t, call.Wait(t), "replayed")
 			continue
 		}
 		commit(t, tx)
-		list := call.wait(t)
+		list := call.Wait(t)
 		wantOutcome(t, list, "duplicate")
 		if list[0].Holder != holder {
 			t.Errorf("the holder is %v, want %v", list[0].Holder, holder)
@@ -195,10 +196,10 @@ func TestTwoReplaysShareASet(t *testing.T) {
 	tx = l.begin(t)
 	_, err = control.New(tx).Replay(t.Context(), "", 0, more...)
 	must(t, err)
-	call := start(func() ([]control.Result, error) { return l.plane.Replay(t.Context(), "", 0, more...) })
+	call := labtest.Start(func() ([]control.Result, error) { return l.plane.Replay(t.Context(), "", 0, more...) })
 	l.awaitBlocked(t, 1) // the mutant waits
 	commit(t, tx)
-	<-call.done
+	<-call.Done
 }
 
 func TestRetryMakesARetryingJobDueNow(t *testing.T) {

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -30,7 +30,7 @@ func (s *scene) state(t *testing.T) string {
 		return strings.Join(column[string](t, s.owner, `select case when paused then 'paused by ' || paused_why || ' ' else '' end
 			|| case when keep_finished then 'keeps' else 'drops' end from stem.queues where name = 'mail'`), ",")
 	}
-	return strings.Join(s.places(t, s.job), ",")
+	return strings.Join(labtest.Places(t, s.owner, s.job), ",")
 }
 
 func waiting(arguments string) func(*testing.T, *scene) {
@@ -117,9 +117,7 @@ func answer(outcome string, err error) string {
 
 func (s *scene) strict(t *testing.T, level pgx.TxIsoLevel) pgx.Tx {
 	t.Helper()
-	tx, err := s.connect(t).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: level})
-	must(t, err)
-	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	tx := begin(t, s.connect(t), level)
 	run(t, tx, "select stem.count_waiting('nobody')") // the snapshot
 	return tx
 }

@@ -7,16 +7,14 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
-// enqueue makes jobs through the SQL door, with more of its named arguments, such as "queue => 'mail'".
+// enqueue makes jobs through the SQL door: see labtest.Enqueue.
 func enqueue(t *testing.T, db store.DBTX, n int, arguments string) []uuid.UUID {
 	t.Helper()
-	if arguments != "" {
-		arguments = ", " + arguments
-	}
-	return column[uuid.UUID](t, db, "select stem.enqueue('t'"+arguments+") from generate_series(1, $1)", n)
+	return labtest.Enqueue(t, db, n, arguments)
 }
 
 // A hand is a registered worker.
@@ -42,7 +40,7 @@ func (l *lab) hireWith(t *testing.T, slots string, leaseMicros int64) hand {
 }
 
 // lanes of one queue, highest first, without marks.
-var lanes = []int16{9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109}
+var lanes = labtest.Lanes
 
 func claimParams(w hand, n int) store.ClaimParams {
 	return store.ClaimParams{
@@ -151,12 +149,7 @@ func completeParams(w hand, id, job uuid.UUID) store.CompleteParams {
 // place says where a job is: every state table that has it.
 func (l *lab) place(t *testing.T, job uuid.UUID) []string {
 	t.Helper()
-	return column[string](t, l.owner, `
-		select 'ready' from stem.ready where job_id = $1
-		union all select 'scheduled' from stem.scheduled where job_id = $1
-		union all select 'running' from stem.running where job_id = $1
-		union all select outcome from stem.finished where job_id = $1
-		union all select 'dead' from stem.dead where id = $1`, job)
+	return labtest.Places(t, l.owner, job)
 }
 
 func (l *lab) wantPlace(t *testing.T, job uuid.UUID, want string) {

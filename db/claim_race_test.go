@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -25,7 +26,7 @@ func lostInFlight(t *testing.T, heartbeat bool, mutate func(*lab)) (waiting, str
 	mutate(l)
 	openGate := l.closeGate(t)
 	conn := l.connect(t)
-	call := start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(victim, 10)) })
+	call := labtest.Start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(victim, 10)) })
 	l.awaitBlocked(t, pid(conn))
 	if heartbeat {
 		beat(t, l.me, victim)
@@ -37,7 +38,7 @@ func lostInFlight(t *testing.T, heartbeat bool, mutate func(*lab)) (waiting, str
 		t.Fatalf("rescue left %d behind", r.Remaining)
 	}
 	openGate()
-	<-call.done
+	<-call.Done
 	return one[int](t, l.owner, "select count(*) from stem.ready"), one[int](t, l.owner, "select count(*) from stem.running")
 }
 
@@ -93,10 +94,10 @@ func TestDeclareLostWaitsForClaim(t *testing.T) {
 			seen := l.expire(t, victim)
 			tx := l.begin(t)
 			job := claim(t, tx, victim, 1)[0].JobID
-			call := start(func() (bool, error) {
+			call := labtest.Start(func() (bool, error) {
 				return store.New(l.me).DeclareLost(t.Context(), rescuer.id, rescuer.epoch, victim.id, seen)
 			})
-			if blocked := l.isBlocked(t, pid(l.me), call.done); blocked == mutant {
+			if blocked := l.isBlocked(t, pid(l.me), call.Done); blocked == mutant {
 				t.Fatalf("blocked: %t", blocked)
 			}
 			if mutant {
@@ -106,7 +107,7 @@ func TestDeclareLostWaitsForClaim(t *testing.T) {
 				return
 			}
 			commit(t, tx)
-			if !call.wait(t) {
+			if !call.Wait(t) {
 				t.Fatal("not declared lost")
 			}
 			if r := rescue(t, l.me, rescuer, victim); r.Moved != 1 || r.Remaining != 0 {
@@ -142,7 +143,7 @@ func TestRaiseEpoch(t *testing.T) {
 			}
 			openGate := l.closeGate(t)
 			conn := l.connect(t)
-			call := start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(w, 10)) })
+			call := labtest.Start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(w, 10)) })
 			l.awaitBlocked(t, pid(conn))
 			if c.heartbeat {
 				beat(t, l.me, w)
@@ -152,7 +153,7 @@ func TestRaiseEpoch(t *testing.T) {
 				t.Fatalf("got epoch %d, %v", epoch, err)
 			}
 			openGate()
-			if got := len(call.wait(t)); got != c.want {
+			if got := len(call.Wait(t)); got != c.want {
 				t.Errorf("a void claim took %d jobs, want %d", got, c.want)
 			}
 		})
@@ -168,10 +169,10 @@ func TestRaiseEpochWaits(t *testing.T) {
 	enqueue(t, l.me, 3, "")
 	tx := l.begin(t)
 	rows, id := claimAs(t, tx, claimParams(w, 10))
-	call := start(func() (int64, error) { return store.New(l.me).RaiseEpoch(t.Context(), w.id, w.epoch) })
+	call := labtest.Start(func() (int64, error) { return store.New(l.me).RaiseEpoch(t.Context(), w.id, w.epoch) })
 	l.awaitBlocked(t, pid(l.me))
 	commit(t, tx)
-	call.wait(t)
+	call.Wait(t)
 	run(t, l.owner, "update stem.running set cancel_at = now() where job_id = $1", rows[2].JobID)
 	if n, err := store.New(l.me).VoidClaim(t.Context(), w.id, id); err != nil || n != 3 {
 		t.Fatalf("got %d, %v", n, err)
@@ -221,10 +222,10 @@ func TestDeregisterBesideClaim(t *testing.T) {
 	enqueue(t, l.me, 1, "")
 	tx := l.begin(t)
 	job := claim(t, tx, victim, 1)[0].JobID
-	call := start(func() (bool, error) { return store.New(l.me).Deregister(t.Context(), victim.id, victim.epoch) })
+	call := labtest.Start(func() (bool, error) { return store.New(l.me).Deregister(t.Context(), victim.id, victim.epoch) })
 	l.awaitBlocked(t, pid(l.me))
 	commit(t, tx)
-	if !call.wait(t) {
+	if !call.Wait(t) {
 		t.Fatal("not deregistered")
 	}
 	if r := rescue(t, l.me, rescuer, victim); r.Moved != 1 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stemqueue/stem/db"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/pgtest"
 )
 
@@ -65,8 +66,8 @@ func TestTwoMigrators(t *testing.T) {
 	up := func(m *db.Migrator) func() (int, error) {
 		return func() (int, error) { list, err := m.Up(context.WithoutCancel(t.Context())); return len(list), err }
 	}
-	first, second := start(up(a)), start(up(b))
-	if sum := first.wait(t) + second.wait(t); sum != len(all) {
+	first, second := labtest.Start(up(a)), labtest.Start(up(b))
+	if sum := first.Wait(t) + second.Wait(t); sum != len(all) {
 		t.Errorf("%d migrations were applied, want %d", sum, len(all))
 	}
 }

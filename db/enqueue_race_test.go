@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -30,16 +31,16 @@ func TestUniqueKeyWaits(t *testing.T) {
 			}
 			tx := l.begin(t)
 			first := enqueueKey(t, tx, "unique_key => 'k'")
-			call := start(func() (uuid.UUID, error) {
+			call := labtest.Start(func() (uuid.UUID, error) {
 				var id uuid.UUID
 				err := l.me.QueryRow(t.Context(), "select stem.enqueue('t', unique_key => 'k')").Scan(&id)
 				return id, err
 			})
-			if blocked := l.isBlocked(t, pid(l.me), call.done); blocked == c.mutant {
+			if blocked := l.isBlocked(t, pid(l.me), call.Done); blocked == c.mutant {
 				t.Fatalf("blocked: %t", blocked)
 			}
 			if c.mutant {
-				wantCode(t, call.err, "40001")
+				wantCode(t, call.Err, "40001")
 				return
 			}
 			if c.commits {
@@ -47,7 +48,7 @@ func TestUniqueKeyWaits(t *testing.T) {
 			} else {
 				rollback(t, tx)
 			}
-			if second := call.wait(t); (second == first) != c.commits {
+			if second := call.Wait(t); (second == first) != c.commits {
 				t.Errorf("first %s, second %s, commits %t", first, second, c.commits)
 			}
 			if n := one[int](t, l.owner, "select count(*) from stem.ready"); n != 1 {
@@ -80,25 +81,25 @@ func TestCrossedKeys(t *testing.T) {
 			run(t, blocker, "insert into stem.unique_keys (key, job_id, scope) values ('m', gen_random_uuid(), 2)")
 			const three = `select stem._take_keys(array[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()], array[$1::bytea, 'm', $2::bytea],
 				array[2, 2, 2]::smallint[], array[null, null, null]::timestamptz[], array[false, false, false])`
-			first := start(func() (int, error) { _, err := a.Exec(t.Context(), three, []byte("a"), []byte("z")); return 0, err })
+			first := labtest.Start(func() (int, error) { _, err := a.Exec(t.Context(), three, []byte("a"), []byte("z")); return 0, err })
 			l.awaitBlocked(t, a.Conn().PgConn().PID())
-			second := start(func() (int, error) { _, err := b.Exec(t.Context(), three, []byte("z"), []byte("a")); return 0, err })
+			second := labtest.Start(func() (int, error) { _, err := b.Exec(t.Context(), three, []byte("z"), []byte("a")); return 0, err })
 			l.awaitBlocked(t, b.Conn().PgConn().PID())
 			rollback(t, blocker)
 			// Only the one that has ended may be rolled back: its connection is free. The other may wait for its keys.
 			select {
-			case <-first.done:
+			case <-first.Done:
 				_ = a.Rollback(t.Context())
-				<-second.done
+				<-second.Done
 				_ = b.Rollback(t.Context())
-			case <-second.done:
+			case <-second.Done:
 				_ = b.Rollback(t.Context())
-				<-first.done
+				<-first.Done
 				_ = a.Rollback(t.Context())
 			}
-			deadlock := code(first.err) == "40P01" || code(second.err) == "40P01"
+			deadlock := code(first.Err) == "40P01" || code(second.Err) == "40P01"
 			if deadlock != mutant {
-				t.Errorf("deadlock: %t; %v, %v", deadlock, first.err, second.err)
+				t.Errorf("deadlock: %t; %v, %v", deadlock, first.Err, second.Err)
 			}
 		})
 	}
@@ -146,13 +147,13 @@ func TestReplaceBesideClaim(t *testing.T) {
 			l.mutate(t, "_replace_waiting", "begin\n", "begin\n    perform pg_advisory_xact_lock_shared(4711);\n")
 			openGate := l.closeGate(t)
 			conn := l.connect(t)
-			pending := start(func() (store.EnqueueOneRow, error) { return call(conn, true) })
+			pending := labtest.Start(func() (store.EnqueueOneRow, error) { return call(conn, true) })
 			l.awaitBlocked(t, pid(conn))
 			if got := claim(t, l.me, w, 1); len(got) != 1 || got[0].JobID != holder.JobID {
 				t.Fatalf("claimed %v", got)
 			}
 			openGate()
-			got := pending.wait(t)
+			got := pending.Wait(t)
 			if got.Duplicate != (c.places == 0) {
 				t.Errorf("duplicate: %t", got.Duplicate)
 			}
@@ -171,14 +172,14 @@ func TestReplaceBesideDue(t *testing.T) {
 	run(t, l.owner, "update stem.scheduled set run_at = now() - interval '1 second'")
 	tx := l.begin(t)
 	run(t, tx, "select stem.due(10)")
-	call := start(func() (uuid.UUID, error) {
+	call := labtest.Start(func() (uuid.UUID, error) {
 		var id uuid.UUID
 		err := l.me.QueryRow(t.Context(), "select stem.enqueue('t', unique_key => 'k', replace => true)").Scan(&id)
 		return id, err
 	})
 	l.awaitBlocked(t, pid(l.me))
 	commit(t, tx)
-	next := call.wait(t)
+	next := call.Wait(t)
 	l.wantPlace(t, holder, "replaced")
 	l.wantPlace(t, next, "ready")
 }
@@ -203,7 +204,7 @@ func TestReplaceBesideRetry(t *testing.T) {
 			l.mutate(t, "_replace_waiting", "if not exists (", "perform pg_advisory_xact_lock_shared(4711);\n        "+last)
 			openGate := l.closeGate(t)
 			conn := l.connect(t)
-			call := start(func() (uuid.UUID, error) {
+			call := labtest.Start(func() (uuid.UUID, error) {
 				var next uuid.UUID
 				err := conn.QueryRow(t.Context(), "select stem.enqueue('t', unique_key => 'k', replace => true)").Scan(&next)
 				return next, err
@@ -211,7 +212,7 @@ func TestReplaceBesideRetry(t *testing.T) {
 			l.awaitBlocked(t, pid(conn))
 			putBack(t, l.me, w, id, verb{name: "fail", delay: 60_000_000, age: 5}, holder)
 			openGate()
-			next := call.wait(t)
+			next := call.Wait(t)
 			if mutant {
 				if next != holder {
 					t.Error("the mutant replaced it: this test sees nothing")

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -146,13 +147,13 @@ func TestTwoRescuers(t *testing.T) {
 	if r := rescue(t, tx, a, victim); r.Moved != 5 {
 		t.Fatalf("got %+v", r)
 	}
-	call := start(func() (store.RescueRow, error) {
+	call := labtest.Start(func() (store.RescueRow, error) {
 		return store.New(l.me).Rescue(t.Context(), b.id, b.epoch, victim.id, 3)
 	})
-	if l.isBlocked(t, pid(l.me), call.done) {
+	if l.isBlocked(t, pid(l.me), call.Done) {
 		t.Error("the second rescuer waits for the first")
 	}
-	if r := call.wait(t); r.Moved != 0 {
+	if r := call.Wait(t); r.Moved != 0 {
 		t.Errorf("the second moved %d", r.Moved)
 	}
 	commit(t, tx)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -146,11 +147,11 @@ func TestRotateBesideOldTransaction(t *testing.T) {
 				"SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
 			openGate := l.closeGate(t)
 			run(t, l.owner, "update stem.ring set since = clock_timestamp() - period")
-			call := start(func() (string, error) { return store.New(l.me).Rotate(t.Context()) })
+			call := labtest.Start(func() (string, error) { return store.New(l.me).Rotate(t.Context()) })
 			l.awaitBlocked(t, pid(l.me))
 			commit(t, tx)
 			openGate()
-			call.wait(t)
+			call.Wait(t)
 			if n := one[int](t, l.owner, "select count(*) from stem.jobs where id = $1", job); n != 0 {
 				t.Error("the mutant kept the envelope: this test sees nothing")
 			}

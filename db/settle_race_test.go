@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
@@ -28,18 +29,18 @@ func TestFinishBesideOpenComplete(t *testing.T) {
 			if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[500])); err != nil {
 				t.Fatal(err)
 			}
-			call := start(func() ([]uuid.UUID, error) {
+			call := labtest.Start(func() ([]uuid.UUID, error) {
 				return store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
 			})
-			if blocked := l.isBlocked(t, pid(l.me), call.done); blocked != mutant {
+			if blocked := l.isBlocked(t, pid(l.me), call.Done); blocked != mutant {
 				t.Fatalf("blocked: %t", blocked)
 			}
 			if mutant {
 				rollback(t, tx)
-				<-call.done
+				<-call.Done
 				return
 			}
-			if got := len(call.wait(t)); got != 999 {
+			if got := len(call.Wait(t)); got != 999 {
 				t.Errorf("finished %d, want 999", got)
 			}
 			if got := claimStates(t, l.me, id, jobs[500], 1); got != "locked" {
@@ -88,14 +89,14 @@ func TestCrossedSettles(t *testing.T) {
 				if err := errors.Join(settle(a, jobs[0]), settle(b, jobs[1])); err != nil {
 					t.Fatal(err)
 				}
-				first := start(func() (int, error) { return 0, settle(a, jobs[1]) })
-				if blocked := l.isBlocked(t, pid(a), first.done); blocked != mutant {
+				first := labtest.Start(func() (int, error) { return 0, settle(a, jobs[1]) })
+				if blocked := l.isBlocked(t, pid(a), first.Done); blocked != mutant {
 					t.Fatalf("blocked: %t", blocked)
 				}
 				second := settle(b, jobs[0])
-				<-first.done
-				if deadlock := code(first.err) == "40P01" || code(second) == "40P01"; deadlock != mutant {
-					t.Errorf("deadlock: %t; %v, %v", deadlock, first.err, second)
+				<-first.Done
+				if deadlock := code(first.Err) == "40P01" || code(second) == "40P01"; deadlock != mutant {
+					t.Errorf("deadlock: %t; %v, %v", deadlock, first.Err, second)
 				}
 			})
 		}
@@ -129,7 +130,7 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				}
 				w, id, jobs := l.held(t, 1)
 				openGate := l.closeGate(t)
-				call := start(func() (int, error) {
+				call := labtest.Start(func() (int, error) {
 					if c.function == "finish" {
 						done, err := store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
 						return len(done), err
@@ -140,7 +141,7 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				l.awaitBlocked(t, pid(l.me))
 				run(t, l.owner, "update stem.running set cancel_at = now()")
 				openGate()
-				got := call.wait(t)
+				got := call.Wait(t)
 				places := l.place(t, jobs[0])
 				if mutant {
 					if len(places) != 2 {

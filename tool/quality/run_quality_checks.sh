@@ -223,7 +223,7 @@ lint_yaml() {
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 # What does not count for coverage: generated code, examples, what only tests use, and these tools.
-uncounted="internal/store|internal/pgtest|examples|tool|integration|chaos"
+uncounted="internal/store|internal/pgtest|internal/labtest|examples|tool|integration|chaos"
 
 # go_test PROFILE LIST FLAGS...: LIST is one import path a line. The processes that a test starts count as well, be they
 # the test binary again (testscript) or built with -cover: go test gives them GOCOVERDIR and merges what they leave.
