@@ -30,6 +30,7 @@ type Worker struct {
 	pool     *pgxpool.Pool
 	registry *Registry
 	handlers map[string]Handler
+	adverts  json.RawMessage
 	log      *slog.Logger
 	ran      atomic.Bool
 }
@@ -41,7 +42,11 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
+	adverts, err := registry.adverts()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, adverts: adverts, log: c.Logger}
 	for task, e := range registry.entries {
 		h := e.handler
 		for _, wrap := range slices.Backward(c.Middleware) {
@@ -123,7 +128,7 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 	s.renewing = s.clock()
 	row, err := s.db.Register(ctx, store.RegisterParams{
 		Worker: s.id, Node: w.config.Node, Namespace: w.config.Namespace, Host: host, Pid: int32(os.Getpid()), //nolint:gosec // a pid fits
-		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.registry.Tasks(),
+		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.adverts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("worker: register: %w", err)

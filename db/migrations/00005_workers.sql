@@ -5,7 +5,7 @@
 -- +goose StatementBegin
 create function stem.register(
     p_worker uuid, p_node text, p_namespace text, p_host text, p_pid integer, p_boot text, p_version text,
-    p_lease_us bigint, p_slots jsonb, p_tasks text[]
+    p_lease_us bigint, p_slots jsonb, p_tasks jsonb
 ) returns table (epoch bigint, server_time timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
