@@ -130,3 +130,30 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		t.Errorf("%d workers", n)
 	}
 }
+
+// TestALostWorkersIdDoesNotProtect: one that registers under the id of a lost worker is declared lost and rescued again. Before
+// the ON CONFLICT of declare_lost that was 23505, for a day.
+func TestALostWorkersIdDoesNotProtect(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	friend := l.hire(t)
+	victim, _, jobs := l.held(t, 1)
+	declareLost(t, l.me, friend, victim, l.expire(t, victim))
+	rescue(t, l.me, friend, victim)
+	again, err := l.registerAs(t, victim.id, `{"default": 1}`, `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, l.owner, "update stem.scheduled set run_at = now() - interval '1 second'")
+	run(t, l.owner, "select stem.due(100)")
+	rows := claim(t, l.me, again, 1)
+	if len(rows) != 1 || rows[0].JobID != jobs[0] {
+		t.Fatalf("claimed %v", jobsOf(rows))
+	}
+	if !declareLost(t, l.me, friend, again, l.expire(t, again)) {
+		t.Fatal("not declared lost")
+	}
+	if r := rescue(t, l.me, friend, again); r.Moved != 1 || r.Charged != 1 || r.Remaining != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
