@@ -264,7 +264,7 @@ create table stem.workers (
     idle text[] not null default '{}',
     stats jsonb not null default '{}'
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-comment on column stem.workers.tasks is 'By name what the worker says of each task: {"kind": "go", "queue": "mail", "max_attempts": 5, "soft_limit_us": 1000000, "hard_limit_us": 2000000}, each member optional. Shown by stem.list_tasks and used for nothing else.';
+comment on column stem.workers.tasks is 'By name what the worker says of each task: {"kind": "go", "queue": "mail", "max_attempts": 5, "soft_limit_us": 1000000, "hard_limit_us": 2000000}, each member optional. The names keep a job from being given up as unknown; the rest is shown by stem.list_tasks and used for nothing else.';
 
 create table stem.lost_workers (
     started_at timestamptz not null,
