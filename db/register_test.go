@@ -157,3 +157,27 @@ func TestALostWorkersIdDoesNotProtect(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 }
+
+// TestALostWorkersIdMayLeave: one that registered under the id of a lost worker deregisters, and what it held is rescued.
+func TestALostWorkersIdMayLeave(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	friend := l.hire(t)
+	victim, _, _ := l.held(t, 1)
+	declareLost(t, l.me, friend, victim, l.expire(t, victim))
+	rescue(t, l.me, friend, victim)
+	again, err := l.registerAs(t, victim.id, `{"default": 1}`, `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, l.me, 1, "")
+	if rows := claim(t, l.me, again, 1); len(rows) != 1 {
+		t.Fatalf("claimed %d", len(rows))
+	}
+	if gone, err := store.New(l.me).Deregister(t.Context(), again.id, again.epoch); err != nil || !gone {
+		t.Fatalf("deregister: %v, %v", gone, err)
+	}
+	if r := rescue(t, l.me, friend, again); r.Moved != 1 || r.Charged != 1 || r.Remaining != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
