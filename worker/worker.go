@@ -42,17 +42,17 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	adverts, err := registry.adverts()
-	if err != nil {
-		return nil, err
-	}
-	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, adverts: adverts, log: c.Logger}
+	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
 	for task, e := range registry.entries {
 		h := e.handler
 		for _, wrap := range slices.Backward(c.Middleware) {
 			h = wrap(h)
 		}
 		w.handlers[task] = h
+	}
+	var err error
+	if w.adverts, err = registry.adverts(); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
