@@ -121,7 +121,7 @@ func (l *lab) hire(t *testing.T, node, slots string) hand {
 	w := hand{id: uuid.New()}
 	row, err := store.New(l.pool).Register(t.Context(), store.RegisterParams{
 		Worker: w.id, Node: node, Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
-		LeaseUs: 30_000_000, Slots: []byte(slots), Tasks: []string{"t", "u"},
+		LeaseUs: 30_000_000, Slots: []byte(slots), Tasks: []byte(`{"t": {"kind": "go"}, "u": {}}`),
 	})
 	must(t, err)
 	w.epoch = row.Epoch

@@ -206,7 +206,7 @@ func TestWorkersAndTasks(t *testing.T) {
 	live, silent, gone := l.hire(t, "a", `{"default": 2}`), l.hire(t, "b", `{"default": 1}`), l.hire(t, "c", `{"default": 1}`)
 	l.enqueue(t, 2, "")
 	claim(t, l.pool, live, "default", 2)
-	run(t, l.owner, "update stem.workers set lease_until = now() - interval '1 minute', tasks = '{t,v}' where id = $1", silent.id)
+	run(t, l.owner, `update stem.workers set lease_until = now() - interval '1 minute', tasks = '{"t": {}, "v": {}}' where id = $1`, silent.id)
 	run(t, l.owner, `with g as (delete from stem.workers where id = $1 returning *)
 		insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots)
 		select id, node, namespace, host, pid, started_at, heartbeat_at, slots from g`, gone.id)
@@ -230,8 +230,8 @@ func TestWorkersAndTasks(t *testing.T) {
 	tasks, err := l.plane.Tasks(t.Context(), "")
 	must(t, err)
 	want := []control.Task{
-		{Name: "t", Workers: 1, Nodes: []string{"a"}, Queues: []string{"default"}},
-		{Name: "u", Workers: 1, Nodes: []string{"a"}, Queues: []string{"default"}},
+		{Name: "t", Kind: "go", Malformed: []string{}, Workers: 1, Nodes: []string{"a"}, Queues: []string{"default"}},
+		{Name: "u", Malformed: []string{}, Workers: 1, Nodes: []string{"a"}, Queues: []string{"default"}},
 	}
 	if diff := cmp.Diff(want, tasks); diff != "" {
 		t.Error(diff)
@@ -289,5 +289,39 @@ func TestEachActionLeavesOneAuditRow(t *testing.T) {
 	wantCode(t, err, "22023")
 	if q, err := l.plane.Queue(ctx, "mail"); err != nil || q.Paused {
 		t.Errorf("an action without its audit row: %+v, %v", q, err)
+	}
+}
+
+func TestTasksShowWhatWorkersSay(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	full := `{"kind": "command", "queue": "mail", "max_attempts": 5, "soft_limit_us": 1500000, "hard_limit_us": 2000000, "colour": "red"}`
+	for node, tasks := range map[string]string{
+		"a": `{"mail": ` + full + `, "plain": {"kind": "go", "queue": null}}`,
+		"b": `{"mail": ` + full + `}`,
+		"c": `{"mail": {"kind": "http"}}`,
+		"d": `{"mail": {"kind": "Go!", "queue": "a b", "max_attempts": 0, "soft_limit_us": -1, "hard_limit_us": "1s"}, "no name": [1]}`,
+	} {
+		w := l.hire(t, node, `{"mail": 1, "default": 2}`)
+		run(t, l.owner, "update stem.workers set tasks = $2::text::jsonb where id = $1", w.id, tasks)
+	}
+	got, err := l.plane.Tasks(t.Context(), "ns")
+	must(t, err)
+	served, fine := []string{"default", "mail"}, []string{}
+	want := []control.Task{
+		{
+			Name: "mail", Kind: "command", Queue: "mail", MaxAttempts: 5, SoftLimit: 1500 * time.Millisecond, HardLimit: 2 * time.Second,
+			Malformed: fine, Workers: 2, Nodes: []string{"a", "b"}, Queues: served,
+		},
+		{Name: "mail", Kind: "http", Malformed: fine, Workers: 1, Nodes: []string{"c"}, Queues: served},
+		{
+			Name: "mail", Malformed: []string{"kind", "queue", "max_attempts", "soft_limit_us", "hard_limit_us"},
+			Workers: 1, Nodes: []string{"d"}, Queues: served,
+		},
+		{Name: "no name", Malformed: []string{"name", "entry"}, Workers: 1, Nodes: []string{"d"}, Queues: served},
+		{Name: "plain", Kind: "go", Malformed: fine, Workers: 1, Nodes: []string{"a"}, Queues: served},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

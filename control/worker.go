@@ -33,12 +33,21 @@ type Worker struct {
 	Running int64           // claims it holds, prefetched ones included
 }
 
-// A Task is what live workers have registered under one name.
+// A Task is what live workers have registered under one name. Workers that say different things of it make several. The
+// defaults are those of the task's definition; a producer may decide otherwise for each job.
 type Task struct {
-	Name    string
-	Workers int64
-	Nodes   []string // at most 100
-	Queues  []string // those that these workers serve, at most 100
+	Name        string
+	Kind        string        // of its handler: go, command, http; "" when the worker does not say
+	Queue       string        // "" when the definition leaves it to the producer
+	MaxAttempts int           // zero likewise
+	SoftLimit   time.Duration // zero means none
+	HardLimit   time.Duration // zero means none
+	// Malformed names what was not of the right form, and is therefore zero here: "name" (then Name is cut to 128 characters),
+	// "entry" (all of it), "kind", "queue", "max_attempts", "soft_limit_us", "hard_limit_us".
+	Malformed []string
+	Workers   int64
+	Nodes     []string // at most 100
+	Queues    []string // those that these workers serve, at most 100
 }
 
 // Workers lists the workers of a namespace (empty: of all), live ones first, then silent, then lost ones, each by node.
@@ -59,7 +68,7 @@ func (p *Plane) Workers(ctx context.Context, namespace string) ([]Worker, error)
 	return list, nil
 }
 
-// Tasks lists what the live workers of a namespace (empty: of all) have registered, by name.
+// Tasks lists what the live workers of a namespace (empty: of all) have registered, by name; what most of them say comes first.
 func (p *Plane) Tasks(ctx context.Context, namespace string) ([]Task, error) {
 	rows, err := p.queries.ListTasks(ctx, namespace)
 	if err != nil {
@@ -67,7 +76,11 @@ func (p *Plane) Tasks(ctx context.Context, namespace string) ([]Task, error) {
 	}
 	list := make([]Task, 0, len(rows))
 	for _, r := range rows {
-		list = append(list, Task{Name: r.Task, Workers: r.Workers, Nodes: r.Nodes, Queues: r.Queues})
+		list = append(list, Task{
+			Name: r.Task, Kind: r.Kind, Queue: r.Queue, MaxAttempts: int(r.MaxAttempts),
+			SoftLimit: span(r.SoftLimitUs), HardLimit: span(r.HardLimitUs), Malformed: r.Malformed,
+			Workers: r.Workers, Nodes: r.Nodes, Queues: r.Queues,
+		})
 	}
 	return list, nil
 }

@@ -30,7 +30,7 @@ func (l *lab) hireWith(t *testing.T, slots string, leaseMicros int64) hand {
 	w := hand{id: uuid.New()}
 	row, err := store.New(l.owner).Register(t.Context(), store.RegisterParams{
 		Worker: w.id, Node: "n", Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
-		LeaseUs: leaseMicros, Slots: []byte(slots), Tasks: []string{"t"},
+		LeaseUs: leaseMicros, Slots: []byte(slots), Tasks: []byte(`{"t": {}}`),
 	})
 	if err != nil {
 		t.Fatal(err)

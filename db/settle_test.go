@@ -180,3 +180,41 @@ func TestDeadHistory(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestAnUnknownTaskWaitsForAWorkerThatKnowsIt: over its grace, a job is given up only when no live worker of its queue has
+// registered its task. One that has may be busy for hours.
+func TestAnUnknownTaskWaitsForAWorkerThatKnowsIt(t *testing.T) {
+	t.Parallel()
+	over := verb{name: "wait", delay: 1_000_000, grace: 600_000_000, age: -1, reason: "unknown_task"}
+	key := over
+	key.reason = "signature_key_unknown"
+	for _, tt := range []struct {
+		name, slots, tasks, change string
+		verb                       verb
+		want                       string
+	}{
+		{"knows it", `{"default": 1}`, `{"t": {}}`, "", over, "scheduled"},
+		{"says odd things of it", `{"default": "x"}`, `{"t": [1]}`, "", over, "scheduled"},
+		{"knows another", `{"default": 1}`, `{"u": {"t": 1}}`, "", over, "dead"},
+		{"serves another queue", `{"mail": 1}`, `{"t": {}}`, "", over, "dead"},
+		{"is silent", `{"default": 1}`, `{"t": {}}`, "update stem.workers set lease_until = now() - interval '1 second' where node = 'evil'", over, "dead"},
+		{"is no help", `{"default": 1}`, `{"t": {}}`, "", key, "dead"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			w, claim, jobs := l.held(t, 1)
+			if _, err := l.registerAs(t, uuid.New(), tt.slots, tt.tasks); err != nil {
+				t.Fatal(err)
+			}
+			run(t, l.owner, "update stem.running set grace_since = clock_timestamp() - interval '11 minutes'")
+			if tt.change != "" {
+				run(t, l.owner, tt.change)
+			}
+			if got := putBack(t, l.me, w, claim, tt.verb, jobs...); !slices.Equal(got, []string{tt.want}) {
+				t.Errorf("got %v, want %s", got, tt.want)
+			}
+			l.wantPlace(t, jobs[0], tt.want)
+		})
+	}
+}

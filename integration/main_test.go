@@ -82,12 +82,17 @@ func child(url string) error {
 		}
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	})
+	busyFleet(&reg, begin)
 	slots, err := strconv.Atoi(os.Getenv("STEM_INTEGRATION_SLOTS"))
 	if err != nil {
 		return err
 	}
+	crashes, err := strconv.Atoi(os.Getenv("STEM_INTEGRATION_MAX_CRASHES"))
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(pool, &reg, worker.Config{
-		Queues: map[string]int{"default": slots}, Lease: lease, MaxCrashes: 2, ShutdownGrace: time.Second,
+		Queues: map[string]int{"default": slots}, Lease: lease, MaxCrashes: crashes, ShutdownGrace: time.Second,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
@@ -135,6 +140,8 @@ type fleet struct {
 	url  string
 	pool *pgxpool.Pool
 	q    *queue.Queue
+
+	maxCrashes int // zero is the default of workers, which takes more time
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -148,7 +155,7 @@ func newFleet(t *testing.T) *fleet {
 	if _, err := pool.Exec(t.Context(), "create table runs (job uuid, attempt int, pid int, at timestamptz default clock_timestamp())"); err != nil {
 		t.Fatal(err)
 	}
-	return &fleet{t: t, url: url, pool: pool, q: q}
+	return &fleet{t: t, url: url, pool: pool, q: q, maxCrashes: 2}
 }
 
 // start starts a worker process and waits until it is registered.
@@ -156,7 +163,8 @@ func (f *fleet) start(slots int) *process {
 	f.t.Helper()
 	p := &process{log: &lines{}, done: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0]) //nolint:noctx // the cleanup ends it
-	p.cmd.Env = append(os.Environ(), childEnv+"="+f.url, "STEM_INTEGRATION_SLOTS="+strconv.Itoa(slots))
+	p.cmd.Env = append(os.Environ(), childEnv+"="+f.url, "STEM_INTEGRATION_SLOTS="+strconv.Itoa(slots),
+		"STEM_INTEGRATION_MAX_CRASHES="+strconv.Itoa(f.maxCrashes))
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		f.t.Fatal(err)

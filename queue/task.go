@@ -38,11 +38,12 @@ func (t Task[A]) New(args A, options ...Option) Request {
 	return r
 }
 
-// Defaults returns a request without arguments that carries the task's defaults: what a worker advertises.
+// Defaults returns an envelope without id and payload that carries the task's defaults: what a worker advertises. Queue and
+// MaxAttempts are zero when the task leaves them to the producer.
 func (t Task[A]) Defaults() Envelope {
 	var s spec
 	s.apply(t.defaults)
-	return s.envelope(t.name, Config{}.withDefaults())
+	return s.envelope(t.name, Config{})
 }
 
 // Raw returns a request whose payload is given as bytes: for command lines, gateways and tests, where the argument's type

@@ -86,6 +86,14 @@ func (c Config) check() error {
 			add("queue %q: want 1 to %d slots, got %d", name, maxSlots, slots)
 		}
 	}
+	for _, text := range []struct {
+		what, value string
+		least, most int
+	}{{"node", c.Node, 1, 128}, {"namespace", c.Namespace, 1, 128}, {"version", c.Version, 0, 256}} {
+		if n := len(text.value); n < text.least || n > text.most {
+			add("%s: want %d to %d bytes, got %d", text.what, text.least, text.most, n)
+		}
+	}
 	if c.Lease < 100*time.Millisecond {
 		add("lease: want 100ms or more, got %v", c.Lease)
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/stemqueue/stem/queue"
 )
 
-// How long a job may be put back because this fleet does not know how to run it (contract.md, section 5).
+// How long a job may be put back because this worker does not know how to run it. An unknown task is not given up while
+// another live worker of the queue has registered it: docs/adr/0004-unknown-tasks.md.
 const (
 	unknownTaskGrace  = 10 * time.Minute
 	newerVersionGrace = time.Hour

@@ -25,6 +25,7 @@ type Registry struct {
 
 type entry struct {
 	handler  Handler
+	kind     string
 	defaults queue.Envelope
 }
 
@@ -39,7 +40,8 @@ func Handle[A any](reg *Registry, task queue.Task[A], handler func(context.Conte
 	})
 }
 
-// HandleFunc registers a handler that takes the payload as it is. The options are what `stem tasks ls` shows as defaults.
+// HandleFunc registers a handler that takes the payload as it is. The options are what `stem tasks ls` shows as defaults;
+// producers decide for themselves.
 func (reg *Registry) HandleFunc(task string, handler Handler, defaults ...queue.Option) {
 	reg.add(task, queue.NewTask[json.RawMessage](task, defaults...).Defaults(), handler)
 }
@@ -61,7 +63,7 @@ func (reg *Registry) add(task string, defaults queue.Envelope, handler Handler) 
 	if reg.entries == nil {
 		reg.entries = map[string]entry{}
 	}
-	reg.entries[task] = entry{handler: handler, defaults: defaults}
+	reg.entries[task] = entry{handler: handler, kind: "go", defaults: defaults}
 }
 
 // undecodableError sends a job to the dead letters: no retry will make its payload readable.

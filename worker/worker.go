@@ -30,6 +30,7 @@ type Worker struct {
 	pool     *pgxpool.Pool
 	registry *Registry
 	handlers map[string]Handler
+	adverts  json.RawMessage
 	log      *slog.Logger
 	ran      atomic.Bool
 }
@@ -48,6 +49,10 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 			h = wrap(h)
 		}
 		w.handlers[task] = h
+	}
+	var err error
+	if w.adverts, err = registry.adverts(); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
@@ -123,7 +128,7 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 	s.renewing = s.clock()
 	row, err := s.db.Register(ctx, store.RegisterParams{
 		Worker: s.id, Node: w.config.Node, Namespace: w.config.Namespace, Host: host, Pid: int32(os.Getpid()), //nolint:gosec // a pid fits
-		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.registry.Tasks(),
+		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.adverts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("worker: register: %w", err)

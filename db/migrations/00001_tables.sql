@@ -256,14 +256,15 @@ create table stem.workers (
     lease_us bigint not null check (lease_us > 0),
     node text not null check (octet_length(node) between 1 and 128),
     namespace text not null check (octet_length(namespace) between 1 and 128),
-    host text not null,
-    boot text not null,
-    version text not null,
-    tasks text[] not null,
-    slots jsonb not null check (jsonb_typeof(slots) = 'object'),
+    host text not null check (octet_length(host) <= 256),
+    boot text not null check (octet_length(boot) <= 128),
+    version text not null check (octet_length(version) <= 256),
+    tasks jsonb not null check (jsonb_typeof(tasks) = 'object' and octet_length(tasks::text) <= 1048576),
+    slots jsonb not null check (jsonb_typeof(slots) = 'object' and octet_length(slots::text) <= 1048576),
     idle text[] not null default '{}',
     stats jsonb not null default '{}'
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+comment on column stem.workers.tasks is 'By name what the worker says of each task: {"kind": "go", "queue": "mail", "max_attempts": 5, "soft_limit_us": 1000000, "hard_limit_us": 2000000}, each member optional. The names keep a job from being given up as unknown; the rest is shown by stem.list_tasks and used for nothing else.';
 
 create table stem.lost_workers (
     started_at timestamptz not null,

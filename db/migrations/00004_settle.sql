@@ -102,7 +102,8 @@ end $$;
 --   discard  a charged failure that is not to be tried again: dead
 --   reject   refused before any user code ran: dead, nothing charged
 --   release  put back uncharged after the delay (shutdown, snooze, exit 75); dead after 1 000 releases
---   wait     put back uncharged within a grace (unknown task, unknown key); dead when the grace is over
+--   wait     put back uncharged within a grace (unknown task, unknown key); dead when the grace is over, unless a live worker
+--            of the queue has registered the task that this one does not know (docs/adr/0004-unknown-tasks.md)
 -- Cancellation wins over being put back: a job whose cancel flag is set ends as cancelled.
 -- +goose StatementBegin
 create function stem.put_back(
@@ -147,7 +148,14 @@ begin
                     when p.verb in ('discard', 'reject') then 'dead'
                     when p.verb = 'fail' then case when p.failures + 1 >= p.max_attempts then 'dead' else 'scheduled' end
                     when p.releases >= 1000 then 'dead'
-                    when p.verb = 'wait' then case when p.grace_since + p.grace_us * interval '1 microsecond' <= clock_timestamp() then 'dead' else 'scheduled' end
+                    when p.verb = 'wait' then case
+                        when p.grace_since + p.grace_us * interval '1 microsecond' > clock_timestamp() or p.grace_since is null then 'scheduled'
+                        -- Whoever could run it may just be busy.
+                        when p.reason = 'unknown_task' and exists (
+                            select from stem.workers w
+                            where w.id <> p_worker and w.lease_until > clock_timestamp() and w.slots ? p.queue
+                              and w.tasks ? (select e.task from stem.jobs e where e.slot = p.slot and e.id = p.job_id limit 1)) then 'scheduled'
+                        else 'dead' end
                     when p.delay_us > 0 then 'scheduled'
                     else 'ready'
                 end as target

@@ -5,7 +5,7 @@
 -- +goose StatementBegin
 create function stem.register(
     p_worker uuid, p_node text, p_namespace text, p_host text, p_pid integer, p_boot text, p_version text,
-    p_lease_us bigint, p_slots jsonb, p_tasks text[]
+    p_lease_us bigint, p_slots jsonb, p_tasks jsonb
 ) returns table (epoch bigint, server_time timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -86,7 +86,8 @@ begin
     end if;
     insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
     select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, g.id
-    where exists (select from stem.running r where r.worker = g.id);
+    where exists (select from stem.running r where r.worker = g.id)
+    on conflict (id) do update set cleared_at = null, begun = null, slots = excluded.slots, lost_by = excluded.lost_by;
     delete from stem.suspect_duty s where s.worker = p_worker;
     return true;
 end $$;
@@ -130,6 +131,8 @@ begin
     ), kept as (
         insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots, lost_by)
         select g.id, g.node, g.namespace, g.host, g.pid, g.started_at, g.heartbeat_at, g.slots, p_rescuer from gone g
+        -- A worker that registered under the id of a lost one must not be safe from rescue.
+        on conflict (id) do update set cleared_at = null, begun = null, slots = excluded.slots, lost_by = excluded.lost_by
     )
     select count(*) > 0 into v_lost from gone;
     return v_lost;

@@ -499,7 +499,7 @@ begin
     select w.id, case when w.lease_until < clock_timestamp() then 'silent' else 'live' end as state, w.node, w.namespace, w.host, w.pid, w.boot, w.version,
         w.epoch, w.started_at, w.heartbeat_at, (extract(epoch from clock_timestamp() - w.heartbeat_at) * 1000000)::bigint,
         (extract(epoch from w.lease_until - clock_timestamp()) * 1000000)::bigint, null::timestamptz,
-        w.slots, w.idle, w.tasks, w.stats, coalesce((select h.n from held h where h.worker = w.id), 0)
+        w.slots, w.idle, array(select k.task from jsonb_object_keys(w.tasks) k(task) order by k.task), w.stats, coalesce((select h.n from held h where h.worker = w.id), 0)
     from stem.workers w
     where p_namespace is null or w.namespace = p_namespace
     union all
@@ -514,22 +514,65 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- What live workers have registered.
+-- What live workers have registered: a row for each task, or several where workers say different things about it.
+--
+-- Nothing here trusts a worker's words: what is not of the right form is null and named in malformed ("name" and "entry" are
+-- the task's name and what stands behind it). Members that nobody knows are ignored: a newer worker may say more. The queues
+-- of a worker are reduced to 100 before they meet its tasks, or the product of the two could be as large as a worker likes.
 -- +goose StatementBegin
-create function stem.list_tasks(p_namespace text) returns table (task text, workers bigint, nodes text[], queues text[])
+create function stem.list_tasks(p_namespace text) returns table (
+    task text, kind text, queue text, max_attempts integer, soft_limit_us bigint, hard_limit_us bigint, malformed text[],
+    workers bigint, nodes text[], queues text[]
+)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
     return query
-    select t.task, count(distinct w.id), (array_agg(distinct w.node))[1:100], (array_agg(distinct k.queue) filter (where k.queue is not null))[1:100]
-    from stem.workers w
-    cross join lateral unnest(w.tasks) t(task)
-    left join lateral jsonb_object_keys(w.slots) k(queue) on true
-    where w.lease_until >= clock_timestamp() and (p_namespace is null or w.namespace = p_namespace)
-    group by t.task
-    order by t.task;
+    with live as materialized (
+        select w.node, w.tasks,
+            to_jsonb(array(select k.queue from jsonb_object_keys(w.slots) k(queue) order by k.queue limit 100)) as served
+        from stem.workers w
+        where w.lease_until >= clock_timestamp() and (p_namespace is null or w.namespace = p_namespace)
+    ), said as (
+        -- A number is taken as text first: it may have 131 072 digits.
+        select l.node, l.served, t.name, t.entry, t.entry -> 'kind' as kind, t.entry -> 'queue' as queue,
+            case when jsonb_typeof(t.entry -> 'max_attempts') = 'number' then t.entry ->> 'max_attempts' end as attempts,
+            case when jsonb_typeof(t.entry -> 'soft_limit_us') = 'number' then t.entry ->> 'soft_limit_us' end as soft,
+            case when jsonb_typeof(t.entry -> 'hard_limit_us') = 'number' then t.entry ->> 'hard_limit_us' end as hard
+        from live l cross join lateral jsonb_each(l.tasks) t(name, entry)
+    ), understood as (
+        -- Of 16 digits only those up to 8…: 9223372036854775 µs is the longest duration of Go.
+        select s.*,
+            case when jsonb_typeof(s.kind) = 'string' and s.kind #>> '{}' ~ '^[a-z][a-z0-9_-]{0,15}$' then s.kind #>> '{}' end as kind_text,
+            case when jsonb_typeof(s.queue) = 'string' and s.queue #>> '{}' ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(s.queue #>> '{}') <= 128
+                then s.queue #>> '{}' end as queue_text,
+            case when s.attempts ~ '^([1-9][0-9]{0,2}|1000)$' then s.attempts::integer end as attempts_n,
+            case when s.soft ~ '^([0-9]{1,15}|[0-8][0-9]{15})$' then s.soft::bigint end as soft_n,
+            case when s.hard ~ '^([0-9]{1,15}|[0-8][0-9]{15})$' then s.hard::bigint end as hard_n
+        from said s
+    ), judged as (
+        select u.*, left(u.name, 128) as shown, array_remove(array[
+            case when u.name !~ '^[A-Za-z0-9_.:/-]+$' or octet_length(u.name) > 128 then 'name' end,
+            case when jsonb_typeof(u.entry) <> 'object' then 'entry' end,
+            case when jsonb_typeof(u.entry -> 'kind') <> 'null' and u.kind_text is null then 'kind' end,
+            case when jsonb_typeof(u.entry -> 'queue') <> 'null' and u.queue_text is null then 'queue' end,
+            case when jsonb_typeof(u.entry -> 'max_attempts') <> 'null' and u.attempts_n is null then 'max_attempts' end,
+            case when jsonb_typeof(u.entry -> 'soft_limit_us') <> 'null' and u.soft_n is null then 'soft_limit_us' end,
+            case when jsonb_typeof(u.entry -> 'hard_limit_us') <> 'null' and u.hard_n is null then 'hard_limit_us' end], null) as wrong
+        from understood u
+    ), grouped as (
+        select j.shown, j.kind_text, j.queue_text, j.attempts_n, j.soft_n, j.hard_n, j.wrong,
+            count(*) as n, (array_agg(distinct j.node))[1:100] as nodes, jsonb_agg(distinct j.served) as served
+        from judged j
+        group by j.shown, j.kind_text, j.queue_text, j.attempts_n, j.soft_n, j.hard_n, j.wrong
+    )
+    select g.shown, g.kind_text, g.queue_text, g.attempts_n, g.soft_n, g.hard_n, g.wrong, g.n, g.nodes,
+        array(select distinct q.queue from jsonb_array_elements(g.served) s(list)
+              cross join lateral jsonb_array_elements_text(s.list) q(queue) order by q.queue limit 100)
+    from grouped g
+    order by g.shown, g.n desc, g.kind_text, g.queue_text, g.attempts_n, g.soft_n, g.hard_n, g.wrong;
 end $$;
 -- +goose StatementEnd
 

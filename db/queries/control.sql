@@ -121,7 +121,11 @@ select
 from stem.list_workers(nullif(@namespace::text, '')) w;
 
 -- name: ListTasks :many
-select t.task::text as task, t.workers::bigint as workers, t.nodes::text[] as nodes, coalesce(t.queues, '{}')::text[] as queues
+select
+    t.task::text as task, coalesce(t.kind, '')::text as kind, coalesce(t.queue, '')::text as queue,
+    coalesce(t.max_attempts, 0)::integer as max_attempts, coalesce(t.soft_limit_us, 0)::bigint as soft_limit_us,
+    coalesce(t.hard_limit_us, 0)::bigint as hard_limit_us, t.malformed::text[] as malformed,
+    t.workers::bigint as workers, t.nodes::text[] as nodes, t.queues::text[] as queues
 from stem.list_tasks(nullif(@namespace::text, '')) t;
 
 -- name: ListAudit :many

@@ -125,10 +125,12 @@ select
 	return c, err
 }
 
-// busy returns, for each worker that has claimed jobs, how many.
+// busy returns, for each worker that has claimed jobs and no suspect, how many. A job whose worker was killed runs alone the
+// next time; killing that one too would only make it wait: 30 s after the second crash, 2 min after the third.
 func (l *ledger) busy(ctx context.Context) (map[string]int, error) {
 	rows, err := l.direct.Query(ctx, `
-select w.node, count(*) from stem.running r join stem.workers w on w.id = r.worker where r.queue = $1 group by w.node`, l.queue)
+select w.node, count(*) from stem.running r join stem.workers w on w.id = r.worker where r.queue = $1 group by w.node
+having max(r.crashes) = 0`, l.queue)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (f *fleet) broken() error {
 }
 
 // killNowAndThen kills the first worker as soon as so many files are done and a worker is busy. From then on it looks once
-// every period and kills, at random, one of those that hold jobs just then.
+// every period and kills, at random, one of those that hold jobs just then, and nothing but jobs that never crashed.
 func (f *fleet) killNowAndThen(ctx context.Context, after int) {
 	defer close(f.done)
 	pause := 10 * time.Millisecond
@@ -118,7 +118,8 @@ func (f *fleet) killNowAndThen(ctx context.Context, after int) {
 	}
 }
 
-// killOne kills a busy worker and replaces it. False when none was busy.
+// killOne kills a busy worker, at random, and replaces it. False when there was none. A worker may claim a suspect after the look
+// and before its death: then a job crashes twice, which is why the time limit has room for its pause.
 func (f *fleet) killOne(ctx context.Context) bool {
 	held, err := f.busy(ctx)
 	if err != nil {

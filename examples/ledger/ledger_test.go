@@ -16,6 +16,9 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
+// timeout has room for a job that crashes thrice, which waits for 2.5 min, and for a slow machine. Usually none crashes twice.
+const timeout = "5m"
+
 func TestNothingIsLostOrDoneTwiceWhileWorkersAreKilled(t *testing.T) {
 	t.Parallel()
 	dir, program := t.TempDir(), filepath.Join(t.TempDir(), "ledger")
@@ -38,7 +41,7 @@ func TestNothingIsLostOrDoneTwiceWhileWorkersAreKilled(t *testing.T) {
 				needPgBouncer(t)
 			}
 			cmd := exec.CommandContext(t.Context(), program,
-				"--dir", dir, "--workers", "2", "--kill-every", "1s", "--work", "20ms", "--timeout", "2m", flag)
+				"--dir", dir, "--workers", "2", "--kill-every", "1s", "--work", "20ms", "--timeout", timeout, flag)
 			cmd.Env = append(os.Environ(), "STEM_DATABASE_URL="+pgtest.Database(t))
 			cmd.Stderr = t.Output()
 			out, err := cmd.Output()

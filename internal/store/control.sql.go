@@ -565,15 +565,25 @@ func (q *Queries) ListQueues(ctx context.Context, queue string) ([]ListQueuesRow
 }
 
 const listTasks = `-- name: ListTasks :many
-select t.task::text as task, t.workers::bigint as workers, t.nodes::text[] as nodes, coalesce(t.queues, '{}')::text[] as queues
+select
+    t.task::text as task, coalesce(t.kind, '')::text as kind, coalesce(t.queue, '')::text as queue,
+    coalesce(t.max_attempts, 0)::integer as max_attempts, coalesce(t.soft_limit_us, 0)::bigint as soft_limit_us,
+    coalesce(t.hard_limit_us, 0)::bigint as hard_limit_us, t.malformed::text[] as malformed,
+    t.workers::bigint as workers, t.nodes::text[] as nodes, t.queues::text[] as queues
 from stem.list_tasks(nullif($1::text, '')) t
 `
 
 type ListTasksRow struct {
-	Task    string
-	Workers int64
-	Nodes   []string
-	Queues  []string
+	Task        string
+	Kind        string
+	Queue       string
+	MaxAttempts int32
+	SoftLimitUs int64
+	HardLimitUs int64
+	Malformed   []string
+	Workers     int64
+	Nodes       []string
+	Queues      []string
 }
 
 func (q *Queries) ListTasks(ctx context.Context, namespace string) ([]ListTasksRow, error) {
@@ -587,6 +597,12 @@ func (q *Queries) ListTasks(ctx context.Context, namespace string) ([]ListTasksR
 		var i ListTasksRow
 		if err := rows.Scan(
 			&i.Task,
+			&i.Kind,
+			&i.Queue,
+			&i.MaxAttempts,
+			&i.SoftLimitUs,
+			&i.HardLimitUs,
+			&i.Malformed,
 			&i.Workers,
 			&i.Nodes,
 			&i.Queues,

@@ -465,7 +465,7 @@ const register = `-- name: Register :one
 select r.epoch::bigint as epoch, r.server_time::timestamptz as server_time
 from stem.register(
     $1::uuid, $2::text, $3::text, $4::text, $5::integer, $6::text, $7::text,
-    $8::bigint, $9::jsonb, $10::text[]) r
+    $8::bigint, $9::jsonb, $10::jsonb) r
 `
 
 type RegisterParams struct {
@@ -478,7 +478,7 @@ type RegisterParams struct {
 	Version   string
 	LeaseUs   int64
 	Slots     json.RawMessage
-	Tasks     []string
+	Tasks     json.RawMessage
 }
 
 type RegisterRow struct {

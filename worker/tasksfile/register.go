@@ -12,7 +12,15 @@ import (
 func (f *File) Register(reg *worker.Registry) {
 	for _, t := range f.Tasks {
 		reg.HandleFunc(t.Name, t.handle, t.defaults()...)
+		reg.SetKind(t.Name, t.kind())
 	}
+}
+
+func (t *Task) kind() string {
+	if t.HTTP != nil {
+		return "http"
+	}
+	return "command"
 }
 
 // defaults are what listings show; producers decide for themselves.

@@ -25,6 +25,21 @@ func TestRegisterAddsEveryTask(t *testing.T) {
 	}
 }
 
+func TestKindSaysHowATaskIsRun(t *testing.T) {
+	t.Parallel()
+	f, err := Parse("t.yaml", []byte("tasks:\n  call: {http: {url: \"http://127.0.0.1:1/\"}}\n  run: {command: [sh]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, task := range f.Tasks {
+		got[task.Name] = task.kind()
+	}
+	if diff := cmp.Diff(map[string]string{"call": "http", "run": "command"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWhatAnOutcomeIsToTheWorker(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ script, err, result string }{

@@ -54,7 +54,7 @@ func taskNamesOf(ctx context.Context, a *App, plane *control.Plane) ([]string, e
 	for _, t := range tasks {
 		list = append(list, t.Name)
 	}
-	return list, err
+	return slices.Compact(list), err // several workers may say several things of one
 }
 
 // completing is names as cobra wants them. Without a database, or when it is slow, there are none: a shell is no place for errors.
