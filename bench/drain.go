@@ -77,6 +77,7 @@ func (p *pair) contend(s setting, run func(context.Context, side, setting) (samp
 					return sample{}, err
 				}
 			}
+			p.river.use(s)
 			return run(ctx, one, s)
 		}})
 	}
@@ -95,6 +96,10 @@ func preload(ctx context.Context, s side, n int) error {
 
 // drain times from the worker's start until nothing waits or runs any more, and then counts the finished rows.
 func drain(ctx context.Context, l *lab, s side, c setting, n int) (sample, error) {
+	before, err := s.finished(ctx)
+	if err != nil {
+		return sample{}, err
+	}
 	if err := preload(ctx, s, n); err != nil {
 		return sample{}, err
 	}
@@ -123,7 +128,7 @@ func drain(ctx context.Context, l *lab, s side, c setting, n int) (sample, error
 	if err := stop(); err != nil {
 		return sample{}, err
 	}
-	if err := checkFinished(ctx, s, n); err != nil {
+	if err := checkFinished(ctx, s, before+n); err != nil {
 		return sample{}, err
 	}
 	return g.sample(ctx, n)

@@ -112,7 +112,7 @@ func openSingle(ctx context.Context, l *lab) ([]variant, func(), error) {
 			case 8:
 				floor = riverSingle8
 			}
-			list = append(list, variant{name: name, floor: floor, contenders: p.contend(setting{slots: 100}, func(ctx context.Context, s side, c setting) (sample, error) {
+			list = append(list, variant{name: name, floor: floor, contenders: p.contend(setting{slots: 100, rare: true}, func(ctx context.Context, s side, c setting) (sample, error) {
 				return single(ctx, l, s, c, producers, busy)
 			})})
 		}
@@ -196,7 +196,7 @@ func openTransaction(ctx context.Context, l *lab) ([]variant, func(), error) {
 			return nil, nil, err
 		}
 	}
-	return []variant{{name: "8 producers", contenders: p.contend(setting{slots: 100}, func(ctx context.Context, s side, _ setting) (sample, error) {
+	return []variant{{name: "8 producers", contenders: p.contend(setting{slots: 100, rare: true}, func(ctx context.Context, s side, _ setting) (sample, error) {
 		if _, err := s.pool().Exec(ctx, "truncate orders"); err != nil {
 			return sample{}, err
 		}

@@ -18,6 +18,9 @@ import (
 type riverSide struct {
 	p      *pgxpool.Pool
 	insert *river.Client[pgx.Tx]
+	// A client that inserts notifies at most once per FetchCooldown, its own, not the worker's: with the default of
+	// 100 ms a quick worker would hear of few jobs, so there is one for each.
+	rare, eager *river.Client[pgx.Tx]
 	// plain inserts with InsertMany where COPY (InsertManyFast) is the default.
 	plain bool
 }
@@ -39,13 +42,39 @@ func openRiver(ctx context.Context, l *lab, database string, conns int32) (*rive
 	if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return nil, err
 	}
-	c, err := river.NewClient(riverpgxv5.New(p), &river.Config{Logger: quiet})
-	return &riverSide{p: p, insert: c}, err
+	return newRiver(p)
+}
+
+// attachRiver is for a worker in a process of its own.
+func attachRiver(ctx context.Context, url string) (*riverSide, error) {
+	p, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return newRiver(p)
+}
+
+func newRiver(p *pgxpool.Pool) (*riverSide, error) {
+	rare, err := river.NewClient(riverpgxv5.New(p), &river.Config{Logger: quiet})
+	if err != nil {
+		return nil, err
+	}
+	eager, err := river.NewClient(riverpgxv5.New(p), &river.Config{Logger: quiet, FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond})
+	return &riverSide{p: p, insert: rare, rare: rare, eager: eager}, err
 }
 
 func (*riverSide) name() string          { return "river" }
 func (r *riverSide) database() string    { return r.p.Config().ConnConfig.Database }
 func (r *riverSide) pool() *pgxpool.Pool { return r.p }
+
+// use chooses the client that inserts.
+func (r *riverSide) use(s setting) {
+	r.insert = r.eager
+	if s.defaults || s.rare {
+		r.insert = r.rare
+	}
+}
+
 func (r *riverSide) close()              { r.p.Close() }
 
 // riverVersion is what was linked in.
@@ -64,6 +93,9 @@ func (*riverSide) describe(c setting) string {
 	how := "FetchCooldown 2 ms, FetchPollInterval 20 ms, JobTimeout -1"
 	if c.defaults {
 		how = "its defaults (FetchCooldown 100 ms, FetchPollInterval 1 s, JobTimeout 1 min)"
+	}
+	if c.rare {
+		how += ", the inserting client at the default FetchCooldown (at most one notification each 100 ms, which is faster)"
 	}
 	return fmt.Sprintf("River %s: MaxWorkers %d, %s; pool of 4 for the worker; InsertManyFast in calls of up to 5 000", riverVersion(), c.slots, how)
 }
@@ -123,6 +155,9 @@ func (r *riverSide) work(ctx context.Context, c setting, handler func(load)) (fu
 	config := &river.Config{Queues: queues, Workers: workers, Logger: quiet}
 	if !c.defaults {
 		config.FetchCooldown, config.FetchPollInterval, config.JobTimeout = 2*time.Millisecond, 20*time.Millisecond, -1
+	}
+	if c.rescueAfter > 0 {
+		config.JobTimeout, config.RescueStuckJobsAfter = c.rescueAfter, c.rescueAfter
 	}
 	// A pool of its own, as Stem's worker has: producers must not starve it.
 	own := r.p.Config().Copy()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -34,7 +35,10 @@ func loads(n int) []load {
 type setting struct {
 	slots    int
 	defaults bool // the system's own defaults, but for the slots
+	rare     bool // River's inserting client notifies at most each 100 ms, its default
 	queues   int  // 0 and 1: the default queue alone
+	// Recovery: Stem's lease and River's RescueStuckJobsAfter; 0 means the default.
+	lease, rescueAfter time.Duration
 }
 
 // side is one of the two systems, in a database of its own.

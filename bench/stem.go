@@ -36,6 +36,19 @@ func openStem(ctx context.Context, l *lab, database string, conns int32) (*stemS
 	if err != nil {
 		return nil, err
 	}
+	return newStem(p)
+}
+
+// attachStem is for a worker in a process of its own.
+func attachStem(ctx context.Context, url string) (*stemSide, error) {
+	p, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return newStem(p)
+}
+
+func newStem(p *pgxpool.Pool) (*stemSide, error) {
 	q, err := queue.New(queue.Config{})
 	return &stemSide{p: p, q: q}, err
 }
@@ -82,7 +95,7 @@ func (s *stemSide) work(ctx context.Context, c setting, handler func(load)) (fun
 	for i := 1; i < c.queues; i++ {
 		queues[fmt.Sprintf("q%d", i)] = c.slots
 	}
-	w, err := worker.New(s.p, &reg, worker.Config{Queues: queues})
+	w, err := worker.New(s.p, &reg, worker.Config{Queues: queues, Lease: c.lease})
 	if err != nil {
 		return nil, err
 	}
