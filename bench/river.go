@@ -75,7 +75,7 @@ func (r *riverSide) use(s setting) {
 	}
 }
 
-func (r *riverSide) close()              { r.p.Close() }
+func (r *riverSide) close() { r.p.Close() }
 
 // riverVersion is what was linked in.
 func riverVersion() string {

@@ -1,3 +1,0 @@
-package main
-func plot(result) string { return "" }
-func claimScenarios() []scenario { return nil }
