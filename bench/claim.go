@@ -27,12 +27,23 @@ func openClaim(ctx context.Context, l *lab) ([]variant, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	shapes := []shape{{"10 million ready", 10_000_000, 0, 1, 1}, {"10 thousand ready", 10_000, 0, 1, 1}, {"100 thousand ready", 100_000, 0, 1, 1},
-		{"1 million ready", 1_000_000, 0, 1, 1}, {"100 thousand ready, a million due later", 100_000, 1_000_000, 1, 1},
-		{"100 thousand ready, ten priorities", 100_000, 0, 10, 1}, {"100 thousand ready, a hundred queues", 100_000, 0, 1, 100}}
+	shapes := []shape{
+		{"10 million ready", 10_000_000, 0, 1, 1},
+		{"10 thousand ready", 10_000, 0, 1, 1},
+		{"100 thousand ready", 100_000, 0, 1, 1},
+		{"1 million ready", 1_000_000, 0, 1, 1},
+		{"100 thousand ready, a million due later", 100_000, 1_000_000, 1, 1},
+		{"100 thousand ready, ten priorities", 100_000, 0, 10, 1},
+		{"100 thousand ready, a hundred queues", 100_000, 0, 1, 100},
+	}
 	if l.quick {
-		shapes = []shape{{"200 thousand ready", 200_000, 0, 1, 1}, {"10 thousand ready", 10_000, 0, 1, 1}, {"50 thousand due later", 10_000, 50_000, 1, 1},
-			{"ten priorities", 10_000, 0, 10, 1}, {"a hundred queues", 10_000, 0, 1, 100}}
+		shapes = []shape{
+			{"200 thousand ready", 200_000, 0, 1, 1},
+			{"10 thousand ready", 10_000, 0, 1, 1},
+			{"50 thousand due later", 10_000, 50_000, 1, 1},
+			{"ten priorities", 10_000, 0, 10, 1},
+			{"a hundred queues", 10_000, 0, 1, 100},
+		}
 	}
 	var list []variant
 	for _, shape := range shapes {
@@ -92,7 +103,7 @@ func claims(ctx context.Context, l *lab, s *stemSide, sh shape) (sample, error) 
 	if err != nil {
 		return sample{}, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // every statement was committed
+	defer conn.Close(context.WithoutCancel(ctx))
 	me := uuid.New()
 	epoch, err := query1[int64](ctx, conn, `select epoch from stem.register($1, 'bench', 'stem', 'bench', 0, '', '', 3600000000, '{}', '{}')`, me)
 	if err != nil {
@@ -139,7 +150,7 @@ func newLanes(queues int) *lanes {
 	for i := range queues {
 		name := queueName(i)
 		v.queues, v.limits = append(v.queues, name), append(v.limits, 100)
-		v.first, v.last = append(v.first, int32(i*10+1)), append(v.last, int32(i*10+10)) //nolint:gosec // at most 1 000
+		v.first, v.last = append(v.first, int32(i*10+1)), append(v.last, int32(i*10+10))
 		v.at[name] = i * 10
 		for lane := int16(9); lane >= 0; lane-- {
 			v.numbers, v.lows = append(v.numbers, lane), append(v.lows, 0)
@@ -154,18 +165,21 @@ func (v *lanes) claim(ctx context.Context, conn *pgx.Conn, worker uuid.UUID, epo
 	if err != nil {
 		return 0, err
 	}
+	defer rows.Close()
 	count := 0
 	var queue string
 	var lane int16
 	var pos int64
 	var payload []byte
-	_, err = pgx.ForEachRow(rows, []any{&queue, &lane, &pos, &payload}, func() error {
+	for rows.Next() {
+		if err := rows.Scan(&queue, &lane, &pos, &payload); err != nil {
+			return 0, err
+		}
 		i := v.at[queue] + 9 - int(lane)
 		v.lows[i] = max(v.lows[i], pos)
 		count++
-		return nil
-	})
-	return count, err
+	}
+	return count, rows.Err()
 }
 
 func openHistory(ctx context.Context, l *lab) ([]variant, func(), error) {

@@ -63,7 +63,7 @@ func (l *lab) database(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing was left to say
+	defer conn.Close(context.WithoutCancel(ctx))
 	quoted := pgx.Identifier{name}.Sanitize()
 	_, dropped := conn.Exec(ctx, "drop database if exists "+quoted+" with (force)")
 	_, made := conn.Exec(ctx, "create database "+quoted)

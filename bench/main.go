@@ -126,7 +126,7 @@ func save(o options, r report) error {
 		files = append(files, o.file)
 	}
 	if o.outDir != "" {
-		if err := os.MkdirAll(o.outDir, 0o755); err != nil {
+		if err := os.MkdirAll(o.outDir, 0o750); err != nil {
 			return err
 		}
 		files = append(files, filepath.Join(o.outDir, "results.json"))
@@ -144,7 +144,7 @@ func save(o options, r report) error {
 		return nil
 	}
 	for _, one := range r.Results {
-		if err := os.WriteFile(filepath.Join(o.outDir, one.Scenario+".svg"), []byte(plot(one)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(o.outDir, one.Scenario+".svg"), []byte(plot(one)), 0o600); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,41 +94,40 @@ func timedWork(ctx context.Context, l *lab, s side, c setting, w *stopwatch, n i
 	if err != nil {
 		return sample{}, err
 	}
-	// The worker is up when it has done one job; that one does not count.
-	err = s.enqueue(ctx, nil, []load{newLoad(0, time.Now().UnixNano())})
-	if err == nil {
-		err = waitFor(ctx, "the worker's first job", time.Minute, func() (bool, error) { return w.next.Load() > 0, nil })
+	g, err := timeSection(ctx, l, s, w, n, produce)
+	if err := errors.Join(err, stop()); err != nil {
+		return sample{}, err
 	}
-	if err == nil {
-		w.next.Store(0)
-		var g *gauge
-		if g, err = l.gauge(ctx, s.pool()); err == nil {
-			err = produce()
-		}
-		if err == nil {
-			err = waitFor(ctx, "every job handled", time.Minute, func() (bool, error) { return w.next.Load() >= int64(n), nil })
-		}
-		if err == nil {
-			err = g.stop(ctx)
-		}
-		if err == nil {
-			err = stop()
-			stop = func() error { return nil }
-		}
-		if err == nil {
-			err = checkFinished(ctx, s, n+1)
-		}
-		if err == nil {
-			one, err := g.sample(ctx, n)
-			for name, v := range latencies(w.since(from)) {
-				one.Metrics[name] = v
-			}
-			one.Value = one.Metrics[value]
-			one.Metrics["rate"] = float64(n) / g.elapsed.Seconds()
-			return one, err
-		}
+	if err := checkFinished(ctx, s, n+1); err != nil {
+		return sample{}, err
 	}
-	return sample{}, errors.Join(err, stop())
+	one, err := g.sample(ctx, n)
+	maps.Copy(one.Metrics, latencies(w.since(from)))
+	one.Value = one.Metrics[value]
+	one.Metrics["rate"] = float64(n) / g.elapsed.Seconds()
+	return one, err
+}
+
+// timeSection lets the producer run against a worker that is up: one that has done a job, which does not count.
+func timeSection(ctx context.Context, l *lab, s side, w *stopwatch, n int, produce func() error) (*gauge, error) {
+	if err := s.enqueue(ctx, nil, stamped(1, 0)); err != nil {
+		return nil, err
+	}
+	if err := waitFor(ctx, "the worker's first job", time.Minute, func() (bool, error) { return w.next.Load() > 0, nil }); err != nil {
+		return nil, err
+	}
+	w.next.Store(0)
+	g, err := l.gauge(ctx, s.pool())
+	if err != nil {
+		return nil, err
+	}
+	if err := produce(); err != nil {
+		return nil, err
+	}
+	if err := waitFor(ctx, "every job handled", time.Minute, func() (bool, error) { return w.next.Load() >= int64(n), nil }); err != nil {
+		return nil, err
+	}
+	return g, g.stop(ctx)
 }
 
 func openHalfLoad(ctx context.Context, l *lab) ([]variant, func(), error) {

@@ -100,7 +100,7 @@ func recovery(ctx context.Context, l *lab, s side, c setting) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer stdin.Close() //nolint:errcheck // it only ends the child
+	defer stdin.Close()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return sample{}, err

@@ -12,9 +12,10 @@ import (
 
 // headline is a scenario in short: the first comparison.
 type headline struct {
-	Stem     float64  `json:"stem"`
-	River    *float64 `json:"river"`
-	Ratio    *float64 `json:"ratio"`
+	Stem     *float64 `json:"stem,omitempty"`
+	Postgres *float64 `json:"postgres,omitempty"` // where the server alone is measured
+	River    *float64 `json:"river,omitempty"`
+	Ratio    *float64 `json:"ratio,omitempty"`
 	Unit     string   `json:"unit"`
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -26,7 +27,13 @@ func headlines(results []result) map[string]headline {
 			continue
 		}
 		c := r.Comparisons[0]
-		h := headline{Stem: round(c.Entries[0].Value.Median), Unit: r.Unit, Warnings: c.Warnings}
+		h := headline{Unit: r.Unit, Warnings: c.Warnings}
+		first := new(round(c.Entries[0].Value.Median))
+		if c.Entries[0].Name == "postgres" {
+			h.Postgres = first
+		} else {
+			h.Stem = first
+		}
 		if len(c.Entries) > 1 {
 			h.River, h.Ratio = new(round(c.Entries[1].Value.Median)), new(round(c.Ratio))
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // entry is one contender's result.
@@ -43,7 +44,9 @@ func runScenario(ctx context.Context, l *lab, s scenario, rounds int, onlyHeadli
 		runs := make([][]sample, len(v.contenders))
 		for round := range rounds {
 			for k, c := range v.contenders {
+				said := l.progress(fmt.Sprintf("%s %d/%d  %s  round %d/%d  %s", s.name, i+1, len(variants), v.name, round+1, rounds, c.name))
 				one, err := c.run(ctx)
+				said()
 				if err != nil {
 					return r, fmt.Errorf("%s, %s, %s: %w", s.name, v.name, c.name, err)
 				}
@@ -61,11 +64,11 @@ func runScenario(ctx context.Context, l *lab, s scenario, rounds int, onlyHeadli
 
 func compare(v variant, unit string, runs [][]sample) comparison {
 	c := comparison{Variant: v.name}
-	for k, contender := range v.contenders {
-		e := entry{Name: contender.name, Settings: contender.settings, Runs: runs[k], Metrics: map[string]spread{}}
+	for k, list := range runs {
+		e := entry{Name: v.contenders[k].name, Settings: v.contenders[k].settings, Runs: list, Metrics: map[string]spread{}}
 		values := map[string][]float64{}
 		var heads []float64
-		for _, one := range runs[k] {
+		for _, one := range list {
 			heads = append(heads, one.Value)
 			for name, value := range one.Metrics {
 				values[name] = append(values[name], value)
@@ -85,4 +88,26 @@ func compare(v variant, unit string, runs [][]sample) comparison {
 		}
 	}
 	return c
+}
+
+// progress says every ten seconds that a run goes on, until it is told to end.
+func (l *lab) progress(what string) (end func()) {
+	began, done, over := time.Now(), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		beat := time.NewTicker(10 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-beat.C:
+				l.say("… %s: %.0f s", what, time.Since(began).Seconds())
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-over
+	}
 }
