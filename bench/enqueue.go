@@ -26,7 +26,7 @@ func openBulk(ctx context.Context, l *lab) ([]variant, func(), error) {
 	}
 	n := l.count(300_000, 60_000)
 	of := func(conns int) variant {
-		v := variant{name: fmt.Sprintf("%d connections", conns), floor: riverInsertCopy}
+		v := variant{name: fmt.Sprintf("connections: %d", conns), floor: riverInsertCopy}
 		add := func(name, settings string, s side, plain bool, batch int) {
 			v.contenders = append(v.contenders, contender{name: name, settings: settings, run: func(ctx context.Context) (sample, error) {
 				p.river.plain = plain
@@ -106,10 +106,10 @@ func openSingle(ctx context.Context, l *lab) ([]variant, func(), error) {
 			if !busy {
 				name = fmt.Sprintf("%d producers, an idle worker", producers)
 			}
-			switch producers {
-			case 1:
+			switch { // the reference had no worker
+			case busy && producers == 1:
 				floor = riverSingle1
-			case 8:
+			case busy && producers == 8:
 				floor = riverSingle8
 			}
 			list = append(list, variant{name: name, floor: floor, contenders: p.contend(setting{slots: 100, rare: true}, func(ctx context.Context, s side, c setting) (sample, error) {

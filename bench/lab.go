@@ -24,11 +24,9 @@ var serverSettings = map[string]string{
 
 // lab is the private server and what every run needs.
 type lab struct {
-	server  *devpg.Server
-	quick   bool
-	seed    uint64
-	say     func(format string, args ...any)
-	spawned map[string]bool // databases that exist
+	server *devpg.Server
+	quick  bool
+	say    func(format string, args ...any)
 }
 
 // openLab starts the server.
@@ -37,7 +35,7 @@ func openLab(ctx context.Context, say func(string, ...any)) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lab{server: server, say: say, spawned: map[string]bool{}}, nil
+	return &lab{server: server, say: say}, nil
 }
 
 func (l *lab) close() error {

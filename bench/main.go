@@ -29,8 +29,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
+	interrupted := ctx.Err() != nil
 	stop()
 	switch {
+	case interrupted:
+		stderr("bench: interrupted; the server is stopped (%v)", err)
+		os.Exit(130)
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		stderr("bench: %v", err)
@@ -52,7 +56,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.outDir, "out", "", "write results.json and an SVG plot per scenario into this `DIR`")
 	flags.IntVar(&o.rounds, "rounds", 0, "runs per contender; 0 means 3, or 1 for a quick table")
 	flags.BoolVar(&o.variants, "variants", false, "with --quick --output json: run every variant all the same")
-	flags.Uint64Var(&o.seed, "seed", 1, "seed of what is random")
+	flags.Uint64Var(&o.seed, "seed", 1, "seed of the payload's letters")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -92,7 +96,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	l.quick, l.seed = o.quick, o.seed
+	l.quick, padding = o.quick, pad(o.seed)
 	l.say("River %s; Stem of this checkout; Postgres %s with %v", riverVersion(), l.server.Version, serverSettings)
 	r := report{
 		Machine:  map[string]string{"go": runtime.Version(), "cpus": fmt.Sprint(runtime.NumCPU()), "os": runtime.GOOS + "/" + runtime.GOARCH},

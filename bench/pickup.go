@@ -143,7 +143,13 @@ func openHalfLoad(ctx context.Context, l *lab) ([]variant, func(), error) {
 		return nil, nil, err
 	}
 	rate := sustained.Value / 2
-	l.say("halfload: River sustains %.0f jobs/s now; both get %.0f", sustained.Value, rate)
+	if sustained, err = cycle(ctx, l, p.stem, best, l.span(10*time.Second, 4*time.Second), false); err != nil {
+		p.close()
+		return nil, nil, err
+	}
+	own := sustained.Value / 2
+	l.say("halfload: Stem sustains %.0f jobs/s now", sustained.Value)
+	l.say("halfload: River sustains %.0f jobs/s now; both get half of that", 2*rate)
 	span := l.span(20*time.Second, 5*time.Second)
 	return []variant{
 		{name: fmt.Sprintf("from commit to start, enqueued inside transactions of 200 ms, %.0f jobs/s", rate), contenders: p.contend(best, func(ctx context.Context, s side, c setting) (sample, error) {
@@ -152,6 +158,9 @@ func openHalfLoad(ctx context.Context, l *lab) ([]variant, func(), error) {
 		{name: fmt.Sprintf("from call to start, batches each 10 ms, %.0f jobs/s", rate), contenders: p.contend(best, func(ctx context.Context, s side, c setting) (sample, error) {
 			return batches(ctx, l, s, c, rate, span)
 		})},
+		{name: fmt.Sprintf("Stem at half of what it sustains itself, inside transactions of 200 ms, %.0f jobs/s", own), contenders: p.contend(best, func(ctx context.Context, s side, c setting) (sample, error) {
+			return longTransactions(ctx, l, s, c, own, span)
+		})[:1]},
 	}, p.close, nil
 }
 

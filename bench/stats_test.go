@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"math"
 	"testing"
 	"time"
@@ -56,5 +57,16 @@ func TestAStopwatchKeepsWhatFitsAndNeverGoesBelowZero(t *testing.T) {
 	got := w.since(func(i int) int64 { return w.begun[i] - int64(i) + int64(1-i)*5 })
 	if len(got) != 2 || got[0] != 0 || got[1] != 1 {
 		t.Errorf("since = %v, want [0s 1ns]", got)
+	}
+}
+
+func TestTheSameSeedGivesTheSamePayloadOfAbout200Bytes(t *testing.T) {
+	t.Parallel()
+	if again := pad(1); again != pad(1) || again == pad(2) {
+		t.Error("the seed does not decide the letters")
+	}
+	text, err := json.Marshal(newLoad(100_000, time.Now().UnixNano()))
+	if err != nil || len(text) < 190 || len(text) > 230 {
+		t.Errorf("the payload has %d bytes (%v), want about 200", len(text), err)
 	}
 }
