@@ -3,8 +3,9 @@
 CHECKS := tool/quality/run_quality_checks.sh
 TOOLS = $(shell tool/quality/install_tools.sh --print-bin)
 FUZZTIME ?= 60s
+SCENARIO ?= drain
 
-.PHONY: help gen fmt lint test test-integration fuzz cover check tools
+.PHONY: help gen fmt lint test test-integration fuzz bench cover check tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 			echo "$$name in $$dir"; \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
 		done
+
+bench: ## Stem beside River; SCENARIO=drain (the default), several with commas, or all
+	cd bench && go run . --scenario $(SCENARIO) --out ../tmp/bench
 
 cover: ## Tests with coverage, and the table
 	$(CHECKS) --only unit --only integration --only cli --only coverage

@@ -7,7 +7,7 @@
 #   setup        Postgres (default, oldest, newest major), PgBouncer, linters and the pinned Go tools
 #   format       gofumpt, goimports, shfmt, sqlc drift, go mod tidy, go fix
 #   analyze      go vet, golangci-lint, shellcheck, squawk over the migrations, yamllint
-#   unit         go test -race -shuffle=on, everything but integration/, chaos/ and cmd/
+#   unit         go test -race -shuffle=on, everything but integration/, chaos/ and cmd/; bench/ too
 #   integration  the packages that need Postgres, on the oldest and the newest supported major
 #   container    pgtest's rung of containers, with the engine of this machine or with podman; NOT RUN where none can be had
 #   cli          cmd/..., testscript included
@@ -106,7 +106,7 @@ step_setup() {
   check shellcheck need shellcheck shellcheck
   check yamllint need yamllint yamllint
   check pgbouncer need pgbouncer pgbouncer
-  check 'Go modules' go mod download
+  check 'Go modules' in_each_module go mod download
   check tools tool/quality/install_tools.sh
   check 'Postgres, default' ensure_postgres
   check "Postgres $oldest_pg" ensure_postgres --major "$oldest_pg"
@@ -255,6 +255,7 @@ step_unit() {
   list=$(packages '.*' | grep -vE "^$module/(integration|chaos|cmd)(/|\$)" || true)
   if no_packages unit "$list"; then return; fi
   go_test unit "$list" -shuffle=on
+  other_modules go test -race -shuffle=on ./...
 }
 
 step_integration() {

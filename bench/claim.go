@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+func claimScenarios() []scenario {
+	return []scenario{
+		{name: "claim", about: "Stem alone: one claim of 100 jobs, committed, from lines of several sizes and shapes; value: p99", unit: "ms", open: openClaim},
+		{name: "history", about: "the drain at 1 000 slots with many finished jobs kept", unit: "jobs/s", open: openHistory},
+	}
+}
+
+// shape is what lies in the line before the claims.
+type shape struct {
+	name                              string
+	ready, future, priorities, queues int
+}
+
+func openClaim(ctx context.Context, l *lab) ([]variant, func(), error) {
+	s, err := openStem(ctx, l, "bench_claim", 4)
+	if err != nil {
+		return nil, nil, err
+	}
+	shapes := []shape{
+		{"10 million ready", 10_000_000, 0, 1, 1},
+		{"10 thousand ready", 10_000, 0, 1, 1},
+		{"100 thousand ready", 100_000, 0, 1, 1},
+		{"1 million ready", 1_000_000, 0, 1, 1},
+		{"100 thousand ready, a million due later", 100_000, 1_000_000, 1, 1},
+		{"100 thousand ready, ten priorities", 100_000, 0, 10, 1},
+		{"100 thousand ready, a hundred queues", 100_000, 0, 1, 100},
+	}
+	if l.quick {
+		shapes = []shape{
+			{"200 thousand ready", 200_000, 0, 1, 1},
+			{"10 thousand ready", 10_000, 0, 1, 1},
+			{"50 thousand due later", 10_000, 50_000, 1, 1},
+			{"ten priorities", 10_000, 0, 10, 1},
+			{"a hundred queues", 10_000, 0, 1, 100},
+		}
+	}
+	var list []variant
+	for _, shape := range shapes {
+		list = append(list, variant{name: shape.name, contenders: []contender{{
+			name: "stem", settings: "stem.claim called as a worker calls it: ten lanes a queue, each beginning behind the last position it gave",
+			run: func(ctx context.Context) (sample, error) { return claims(ctx, l, s, shape) },
+		}}})
+	}
+	return list, s.close, nil
+}
+
+func queueName(i int) string {
+	if i == 0 {
+		return "default"
+	}
+	return fmt.Sprintf("q%d", i)
+}
+
+// fillStem loads jobs as stem.enqueue_many would, without its checks and round trips: ten million take minutes so.
+func fillStem(ctx context.Context, s *stemSide, sh shape) error {
+	const chunk = 500_000
+	for _, part := range []struct {
+		rows   int
+		insert string
+	}{
+		{sh.ready, `insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts)
+			select queue, priority, nextval('stem.ticket_pos'), id, slot, max_attempts from e`},
+		{sh.future, `insert into stem.scheduled (run_at, job_id, slot, queue, lane, max_attempts)
+			select clock_timestamp() + interval '1 day' + random() * interval '10 days', id, slot, queue, priority, max_attempts from e`},
+	} {
+		for done := 0; done < part.rows; done += chunk {
+			_, err := s.p.Exec(ctx, `with e as (
+				insert into stem.jobs (issued_at, id, slot, priority, max_attempts, queue, task, payload)
+				select clock_timestamp(), stem.uuid7(), r.current, (9 - i % $2)::smallint, 20::smallint,
+					case when i % $3 = 0 then 'default' else 'q' || i % $3 end, 'bench.noop', convert_to($4, 'UTF8')
+				from stem.ring r, generate_series(1, $1) i
+				returning id, slot, queue, priority, max_attempts)`+part.insert,
+				min(chunk, part.rows-done), sh.priorities, sh.queues, `{"n":0,"sent":0,"pad":"`+padding+`"}`)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return settleDown(ctx, s.p)
+}
+
+// claims times up to 500 claims.
+func claims(ctx context.Context, l *lab, s *stemSide, sh shape) (sample, error) {
+	if err := s.reset(ctx); err != nil {
+		return sample{}, err
+	}
+	l.say("claim: loading %s", sh.name)
+	if err := fillStem(ctx, s, sh); err != nil {
+		return sample{}, err
+	}
+	conn, err := pgx.Connect(ctx, l.url(s.database()))
+	if err != nil {
+		return sample{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	me := uuid.New()
+	epoch, err := query1[int64](ctx, conn, `select epoch from stem.register($1, 'bench', 'stem', 'bench', 0, '', '', 3600000000, '{}', '{}')`, me)
+	if err != nil {
+		return sample{}, err
+	}
+	defer s.p.Exec(context.WithoutCancel(ctx), "select stem.deregister($1, $2)", me, epoch) //nolint:errcheck // the database is dropped anyhow
+	lanes := newLanes(sh.queues)
+	var took []time.Duration
+	const each = 100
+	calls := min(sh.ready/each, 500)
+	for i := range calls {
+		began := time.Now()
+		n, err := lanes.claim(ctx, conn, me, epoch, int64(i+1), each)
+		if err != nil {
+			return sample{}, err
+		}
+		if n != each {
+			return sample{}, fmt.Errorf("claim %d of %d gave %d jobs, want %d", i+1, calls, n, each)
+		}
+		if i >= 5 { // the first plan, and cold caches
+			took = append(took, time.Since(began))
+		}
+	}
+	one := sample{Metrics: latencies(took)}
+	one.Value = one.Metrics["p99_ms"]
+	held, err := query1[int](ctx, s.p, "select count(*) from stem.running")
+	if err == nil && held != calls*each {
+		err = fmt.Errorf("%d jobs were claimed and %d are running: the run does not count", calls*each, held)
+	}
+	return one, err
+}
+
+// lanes are the arguments of stem.claim: ten for each queue, the highest priority first.
+type lanes struct {
+	queues              []string
+	limits, first, last []int32
+	numbers             []int16
+	lows                []int64
+	at                  map[string]int
+}
+
+func newLanes(queues int) *lanes {
+	v := &lanes{at: map[string]int{}}
+	for i := range queues {
+		name := queueName(i)
+		v.queues, v.limits = append(v.queues, name), append(v.limits, 100)
+		v.first, v.last = append(v.first, int32(i*10+1)), append(v.last, int32(i*10+10))
+		v.at[name] = i * 10
+		for lane := int16(9); lane >= 0; lane-- {
+			v.numbers, v.lows = append(v.numbers, lane), append(v.lows, 0)
+		}
+	}
+	return v
+}
+
+func (v *lanes) claim(ctx context.Context, conn *pgx.Conn, worker uuid.UUID, epoch, seq int64, n int) (int, error) {
+	rows, err := conn.Query(ctx, "select queue, lane, pos, payload from stem.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) where owned",
+		worker, epoch, uuid.New(), seq, n, v.queues, v.limits, v.first, v.last, v.numbers, v.lows)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	count := 0
+	var queue string
+	var lane int16
+	var pos int64
+	var payload []byte
+	for rows.Next() {
+		if err := rows.Scan(&queue, &lane, &pos, &payload); err != nil {
+			return 0, err
+		}
+		i := v.at[queue] + 9 - int(lane)
+		v.lows[i] = max(v.lows[i], pos)
+		count++
+	}
+	return count, rows.Err()
+}
+
+func openHistory(ctx context.Context, l *lab) ([]variant, func(), error) {
+	p, err := openPair(ctx, l, 8)
+	if err != nil {
+		return nil, nil, err
+	}
+	kept, n := l.count(10_000_000, 200_000), l.count(200_000, 20_000)
+	v := variant{name: fmt.Sprintf("%d finished jobs kept, 1 000 slots", kept)}
+	for _, one := range []side{p.stem, p.river} {
+		filled := false // once for all rounds: what a round finishes is history to the next
+		v.contenders = append(v.contenders, contender{name: one.name(), settings: one.describe(setting{slots: 1000}), run: func(ctx context.Context) (sample, error) {
+			p.river.use(setting{})
+			if !filled {
+				l.say("history: loading %d finished jobs for %s", kept, one.name())
+				if err := fillHistory(ctx, p, one, kept); err != nil {
+					return sample{}, err
+				}
+				filled = true
+			}
+			return drain(ctx, l, one, setting{slots: 1000}, n)
+		}})
+	}
+	return []variant{v}, p.close, nil
+}
+
+func fillHistory(ctx context.Context, p *pair, s side, n int) error {
+	const chunk = 250_000
+	payload := `{"n":0,"sent":0,"pad":"` + padding + `"}`
+	for done := 0; done < n; done += chunk {
+		count := min(chunk, n-done)
+		var err error
+		if s.name() == "stem" {
+			_, err = p.stem.p.Exec(ctx, `with e as (
+				insert into stem.jobs (issued_at, id, slot, priority, max_attempts, queue, task, payload)
+				select clock_timestamp(), stem.uuid7(), r.current, 5::smallint, 20::smallint, 'default', 'bench.noop', convert_to($2, 'UTF8')
+				from stem.ring r, generate_series(1, $1) i
+				returning id, slot)
+				insert into stem.finished (started_at, job_id, attempt, slot, outcome)
+				select clock_timestamp(), id, 1, slot, 'completed' from e`, count, payload)
+		} else {
+			_, err = p.river.p.Exec(ctx, `insert into river_job (state, attempt, max_attempts, attempted_at, finalized_at, args, kind, queue, priority)
+				select 'completed', 1, 25, now(), now(), $2::text::jsonb, 'bench.noop', 'default', 1 from generate_series(1, $1) i`, count, payload)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

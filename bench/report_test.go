@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+func sampleResult(river float64, floor float64) result {
+	v := variant{name: "1 000 slots & more", floor: floor, contenders: []contender{{name: "stem", settings: "s"}, {name: "river", settings: "r"}}}
+	runs := [][]sample{
+		{{Value: 30, Metrics: map[string]float64{"wal_bytes_per_job": 4}, Series: []float64{1, 2, 3}}, {Value: 50}, {Value: 40}},
+		{{Value: river, Series: []float64{3, 1}}},
+	}
+	return result{Scenario: "drain", About: "a < b", Unit: "jobs/s", Comparisons: []comparison{compare(v, "jobs/s", runs)}}
+}
+
+func TestTheHeadlineIsOneObjectPerScenario(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := writeHeadlines(&b, []result{sampleResult(10, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.String(), `{"drain":{"stem":40,"river":10,"ratio":4,"unit":"jobs/s"}}`+"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestARiverUnderHalfOfItsFigureIsAWarningEverywhere(t *testing.T) {
+	t.Parallel()
+	if w := sampleResult(11, 22).Comparisons[0].Warnings; len(w) != 0 {
+		t.Errorf("just half is no fault: %v", w)
+	}
+	r := sampleResult(10.9, 22)
+	var line, table strings.Builder
+	if err := errors.Join(writeHeadlines(&line, []result{r}), writeTable(&table, r)); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"JSON": line.String(), "table": table.String()} {
+		if !strings.Contains(text, "a fault of the bench") {
+			t.Errorf("the %s does not warn: %s", name, text)
+		}
+	}
+}
+
+func TestAScenarioOfTheServerAloneDoesNotCallItStem(t *testing.T) {
+	t.Parallel()
+	v := variant{name: "COPY", contenders: []contender{{name: "postgres"}}}
+	got := headlines([]result{{Scenario: "limits", Unit: "rows/s", Comparisons: []comparison{compare(v, "rows/s", [][]sample{{{Value: 5}}})}}})
+	text, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"limits":{"postgres":5,"unit":"rows/s"}}`; string(text) != want {
+		t.Errorf("got %s, want %s", text, want)
+	}
+}
+
+func TestThePlotIsWellFormedAndHasABarForEach(t *testing.T) {
+	t.Parallel()
+	svg := plot(sampleResult(10, 0))
+	d := xml.NewDecoder(strings.NewReader(svg))
+	count := map[string]int{}
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, svg)
+		}
+		if e, ok := token.(xml.StartElement); ok {
+			count[e.Name.Local]++
+		}
+	}
+	// The background, two bars and the frame of the curves; a curve for each contender.
+	if count["rect"] != 4 || count["polyline"] != 2 {
+		t.Errorf("elements = %v, want 4 rect and 2 polyline", count)
+	}
+}
+
+func TestAPlotOfZerosDividesByNothing(t *testing.T) {
+	t.Parallel()
+	svg := plot(result{Scenario: "idle", Unit: "tx/s", Comparisons: []comparison{{Variant: "v", Entries: []entry{{Name: "stem"}}}}})
+	if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
+		t.Error(svg)
+	}
+}

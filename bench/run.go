@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// entry is one contender's result.
+type entry struct {
+	Name     string            `json:"name"`
+	Settings string            `json:"settings"`
+	Value    spread            `json:"value"`
+	Metrics  map[string]spread `json:"metrics,omitempty"`
+	Runs     []sample          `json:"runs"`
+}
+
+type comparison struct {
+	Variant  string   `json:"variant"`
+	Entries  []entry  `json:"entries"`
+	Ratio    float64  `json:"ratio,omitempty"` // of the medians of the first two; 0 when there is one
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+type result struct {
+	Scenario    string       `json:"scenario"`
+	About       string       `json:"about"`
+	Unit        string       `json:"unit"`
+	Comparisons []comparison `json:"comparisons"`
+}
+
+// runScenario runs every variant of it, the contenders in turn. onlyHeadline stops after the first variant.
+func runScenario(ctx context.Context, l *lab, s scenario, rounds int, onlyHeadline bool) (result, error) {
+	r := result{Scenario: s.name, About: s.about, Unit: s.unit}
+	variants, done, err := s.open(ctx, l)
+	if err != nil {
+		return r, err
+	}
+	defer done()
+	if onlyHeadline {
+		variants = variants[:1]
+	}
+	for i, v := range variants {
+		runs := make([][]sample, len(v.contenders))
+		for round := range rounds {
+			for k, c := range v.contenders {
+				said := l.progress(fmt.Sprintf("%s %d/%d  %s  round %d/%d  %s", s.name, i+1, len(variants), v.name, round+1, rounds, c.name))
+				one, err := c.run(ctx)
+				said()
+				if err != nil {
+					return r, fmt.Errorf("%s, %s, %s: %w", s.name, v.name, c.name, err)
+				}
+				runs[k] = append(runs[k], one)
+				l.say("%s %d/%d  %s  round %d/%d  %-16s %12.1f %s", s.name, i+1, len(variants), v.name, round+1, rounds, c.name, one.Value, s.unit)
+			}
+		}
+		r.Comparisons = append(r.Comparisons, compare(v, s.unit, runs))
+		for _, w := range r.Comparisons[i].Warnings {
+			l.say("WARNING: %s", w)
+		}
+	}
+	return r, nil
+}
+
+func compare(v variant, unit string, runs [][]sample) comparison {
+	c := comparison{Variant: v.name}
+	for k, list := range runs {
+		e := entry{Name: v.contenders[k].name, Settings: v.contenders[k].settings, Runs: list, Metrics: map[string]spread{}}
+		values := map[string][]float64{}
+		var heads []float64
+		for _, one := range list {
+			heads = append(heads, one.Value)
+			for name, value := range one.Metrics {
+				values[name] = append(values[name], value)
+			}
+		}
+		e.Value = spreadOf(heads)
+		for name, list := range values {
+			e.Metrics[name] = spreadOf(list)
+		}
+		c.Entries = append(c.Entries, e)
+	}
+	if len(c.Entries) > 1 && c.Entries[1].Value.Median > 0 {
+		c.Ratio = c.Entries[0].Value.Median / c.Entries[1].Value.Median
+		if got := c.Entries[1].Value.Median; got < v.floor/2 {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s reached %.0f %s in %q, less than half of the %.0f that were measured for it on a quiet machine "+
+				"of 2 vCPU: a fault of the bench or a busy machine; do not publish this ratio", c.Entries[1].Name, got, unit, v.name, v.floor))
+		}
+	}
+	return c
+}
+
+// progress says every ten seconds that a run goes on, until it is told to end.
+func (l *lab) progress(what string) (end func()) {
+	began, done, over := time.Now(), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		beat := time.NewTicker(10 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-beat.C:
+				l.say("… %s: %.0f s", what, time.Since(began).Seconds())
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-over
+	}
+}
