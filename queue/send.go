@@ -31,21 +31,38 @@ func (q *Queue) send(ctx context.Context, db DB, jobs []built) ([]Receipt, error
 		if err != nil {
 			return nil, q.translate(err)
 		}
-		if row.Holders != nil && len(row.Holders) != len(jobs) {
-			return nil, fmt.Errorf("the server answered for %d jobs of %d", len(row.Holders), len(jobs))
-		}
-		receipts = make([]Receipt, len(jobs))
-		for i := range jobs {
-			id := jobs[i].envelope.ID
-			receipts[i] = Receipt{ID: id, XID: row.Xid}
-			if row.Holders != nil {
-				receipts[i].ID, receipts[i].Duplicate = row.Holders[i], row.Holders[i] != id
-			}
+		if receipts, err = manyReceipts(jobs, row); err != nil {
+			return nil, err
 		}
 		serverTime = row.ServerTime.Time
 	}
 	// The server read its clock somewhere in between: half the round trip is the best guess.
 	q.offset.Store(int64(serverTime.Sub(started.Add(time.Since(started) / 2))))
+	return receipts, nil
+}
+
+// manyReceipts reads who stands for each job: nobody else, when the server names none. The list comes as text, since
+// database/sql cannot scan an array.
+func manyReceipts(jobs []built, row store.EnqueueManyRow) ([]Receipt, error) {
+	receipts := make([]Receipt, len(jobs))
+	for i := range jobs {
+		receipts[i] = Receipt{ID: jobs[i].envelope.ID, XID: row.Xid}
+	}
+	if row.Holders == "" {
+		return receipts, nil
+	}
+	holders := strings.Split(row.Holders, ",")
+	if len(holders) != len(jobs) {
+		return nil, fmt.Errorf("the server answered for %d jobs of %d", len(holders), len(jobs))
+	}
+	for i, text := range holders {
+		holder, err := uuid.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("the server named job %q: %w", text, err)
+		}
+		receipts[i].Duplicate = holder != receipts[i].ID
+		receipts[i].ID = holder
+	}
 	return receipts, nil
 }
 

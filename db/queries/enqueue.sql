@@ -10,7 +10,7 @@ from stem.enqueue_one(
     @sig::bytea, nullif(@sig_key_id::text, ''), nullif(@sig_alg::text, ''), @wake::boolean) e;
 
 -- name: EnqueueMany :one
-select e.holders::uuid[] as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
+select coalesce(array_to_string(e.holders, ','), '')::text as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
 from stem.enqueue_many(
     @ids::uuid[], @tasks::text[], @queues::text[], @payloads::bytea[], @codecs::text[], @headers::jsonb[], @priorities::smallint[],
     @run_ats::timestamptz[], array_replace(@delays_us::bigint[], 0, null), @nominal_ats::timestamptz[], @expires_ats::timestamptz[],

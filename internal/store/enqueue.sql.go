@@ -25,7 +25,7 @@ func (q *Queries) CommitStatus(ctx context.Context, xid string) (string, error) 
 }
 
 const enqueueMany = `-- name: EnqueueMany :one
-select e.holders::uuid[] as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
+select coalesce(array_to_string(e.holders, ','), '')::text as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
 from stem.enqueue_many(
     $1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::jsonb[], $7::smallint[],
     $8::timestamptz[], array_replace($9::bigint[], 0, null), $10::timestamptz[], $11::timestamptz[],
@@ -65,7 +65,7 @@ type EnqueueManyParams struct {
 }
 
 type EnqueueManyRow struct {
-	Holders    []uuid.UUID
+	Holders    string
 	ServerTime pgtype.Timestamptz
 	Xid        string
 }
