@@ -2,11 +2,15 @@ package db_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -125,19 +129,13 @@ func TestKeysOfOneCall(t *testing.T) {
 	p := manyJobs(newIDs(), newIDs(), newIDs())
 	p.UniqueKeys[0], p.UniqueKeys[2] = []byte("k"), []byte("k")
 	p.UniqueScopes[0], p.UniqueScopes[2] = 2, 2
-	rows, err := store.New(l.me).EnqueueMany(t.Context(), p)
+	row, err := store.New(l.me).EnqueueMany(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []bool
-	for i, r := range rows {
-		got = append(got, r.Duplicate)
-		if want := p.Ids[i%2]; r.JobID != want {
-			t.Errorf("receipt %d: got %s, want %s", i, r.JobID, want)
-		}
-	}
-	if !slices.Equal(got, []bool{false, false, true}) {
-		t.Errorf("duplicates %v", got)
+	// The third job is not there: the first, which holds the key, stands for it.
+	if want := fmt.Sprintf("%s,%s,%s", p.Ids[0], p.Ids[1], p.Ids[0]); row.Holders != want {
+		t.Errorf("holders %s, want %s", row.Holders, want)
 	}
 
 	holder := enqueueKey(t, l.me, "unique_key => 'x', delay => '1 hour', expires_at => now() + interval '2 hours'")
@@ -155,6 +153,59 @@ func TestKeysOfOneCall(t *testing.T) {
 	run(t, l.owner, "update stem.unique_keys set until = now() - interval '1 s' where scope = 3")
 	if n, err := store.New(l.me).PruneKeys(t.Context(), 100); err != nil || n != 1 {
 		t.Errorf("pruned %d, %v", n, err)
+	}
+}
+
+// TestColumnsOfABatch: an array of one element stands for all jobs and null for none, in every column; the rows are those of
+// full arrays.
+func TestColumnsOfABatch(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	at := func(d time.Duration) pgtype.Timestamptz {
+		return pgtype.Timestamptz{Time: time.Now().Add(d).Truncate(time.Microsecond), Valid: true}
+	}
+	runAt, nominal, expires, issued, sig := at(-time.Minute), at(-time.Hour), at(time.Hour), at(0), []byte(strings.Repeat("s", 32))
+	full, short := manyJobs(newIDs(), newIDs(), newIDs()), store.EnqueueManyParams{Ids: []uuid.UUID{newIDs(), newIDs(), newIDs()}, Wake: true}
+	full.Tasks, short.Tasks = repeat("task.x", 3), []string{"task.x"}
+	full.Queues, short.Queues = repeat("q", 3), []string{"q"}
+	full.Payloads, short.Payloads = repeat([]byte("[1]"), 3), [][]byte{[]byte("[1]")}
+	full.Codecs, short.Codecs = repeat("text/x", 3), []string{"text/x"}
+	full.Headers, short.Headers = repeat(json.RawMessage(`{"h":"v"}`), 3), []json.RawMessage{json.RawMessage(`{"h":"v"}`)}
+	full.Priorities, short.Priorities = repeat(int16(7), 3), []int16{7}
+	full.RunAts, short.RunAts = repeat(runAt, 3), []pgtype.Timestamptz{runAt}
+	full.NominalAts, short.NominalAts = repeat(nominal, 3), []pgtype.Timestamptz{nominal}
+	full.ExpiresAts, short.ExpiresAts = repeat(expires, 3), []pgtype.Timestamptz{expires}
+	full.MaxAttempts, short.MaxAttempts = repeat(int16(3), 3), []int16{3}
+	full.HardLimitsUs, short.HardLimitsUs = repeat(int64(2e6), 3), []int64{2e6}
+	full.SoftLimitsUs, short.SoftLimitsUs = repeat(int64(1e6), 3), []int64{1e6}
+	full.Origins, short.Origins = repeat("o", 3), []string{"o"}
+	full.PayloadVersions, short.PayloadVersions = repeat(int32(2), 3), []int32{2}
+	full.GroupNames, short.GroupNames = repeat("g", 3), []string{"g"}
+	full.IssuedAts, short.IssuedAts = repeat(issued, 3), []pgtype.Timestamptz{issued}
+	full.Sigs, short.Sigs = repeat(sig, 3), repeat(sig, 3)
+	full.SigKeyIds, short.SigKeyIds = repeat("k", 3), []string{"k"}
+	full.SigAlgs, short.SigAlgs = repeat("hmac-sha256", 3), []string{"hmac-sha256"}
+	for _, p := range []store.EnqueueManyParams{full, short} {
+		if row, err := store.New(l.me).EnqueueMany(t.Context(), p); err != nil || row.Holders != "" {
+			t.Fatalf("holders %q, %v", row.Holders, err)
+		}
+	}
+	// All but what makes each job itself.
+	rows := column[string](t, l.owner, "select distinct (to_jsonb(j) - 'id' - 'created_at')::text from stem.jobs j")
+	tickets := column[string](t, l.owner, "select distinct (to_jsonb(r) - 'pos' - 'job_id' - 'wake')::text from stem.ready r")
+	if len(rows) != 1 || len(tickets) != 1 || strings.Contains(rows[0], `"group_name": null`) {
+		t.Errorf("the two forms differ:\n%s\n%s", strings.Join(rows, "\n"), strings.Join(tickets, "\n"))
+	}
+	if got := one[int](t, l.owner, "select count(*) from stem.ready where wake"); got != 2 {
+		t.Errorf("%d waking tickets, want one a call", got)
+	}
+	delayed := short
+	delayed.Ids, delayed.RunAts, delayed.DelaysUs = []uuid.UUID{newIDs(), newIDs(), newIDs()}, nil, []int64{3600e6}
+	if _, err := store.New(l.me).EnqueueMany(t.Context(), delayed); err != nil {
+		t.Fatal(err)
+	}
+	if got := one[int](t, l.owner, "select count(*) from stem.scheduled where run_at > now() + interval '59 minutes'"); got != 3 {
+		t.Errorf("%d scheduled, want 3", got)
 	}
 }
 

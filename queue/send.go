@@ -27,21 +27,42 @@ func (q *Queue) send(ctx context.Context, db DB, jobs []built) ([]Receipt, error
 		}
 		receipts, serverTime = []Receipt{{ID: row.JobID, Duplicate: row.Duplicate, XID: row.Xid}}, row.ServerTime.Time
 	} else {
-		rows, err := store.Over(db).EnqueueMany(ctx, manyParams(jobs))
+		row, err := store.Over(db).EnqueueMany(ctx, manyParams(jobs))
 		if err != nil {
 			return nil, q.translate(err)
 		}
-		if len(rows) != len(jobs) {
-			return nil, fmt.Errorf("the server answered for %d jobs of %d", len(rows), len(jobs))
+		if receipts, err = manyReceipts(jobs, row); err != nil {
+			return nil, err
 		}
-		receipts = make([]Receipt, len(rows))
-		for i, row := range rows {
-			receipts[i] = Receipt{ID: row.JobID, Duplicate: row.Duplicate, XID: row.Xid}
-		}
-		serverTime = rows[0].ServerTime.Time
+		serverTime = row.ServerTime.Time
 	}
 	// The server read its clock somewhere in between: half the round trip is the best guess.
 	q.offset.Store(int64(serverTime.Sub(started.Add(time.Since(started) / 2))))
+	return receipts, nil
+}
+
+// manyReceipts reads who stands for each job: nobody else, when the server names none. The list comes as text, since
+// database/sql cannot scan an array.
+func manyReceipts(jobs []built, row store.EnqueueManyRow) ([]Receipt, error) {
+	receipts := make([]Receipt, len(jobs))
+	for i := range jobs {
+		receipts[i] = Receipt{ID: jobs[i].envelope.ID, XID: row.Xid}
+	}
+	if row.Holders == "" {
+		return receipts, nil
+	}
+	holders := strings.Split(row.Holders, ",")
+	if len(holders) != len(jobs) {
+		return nil, fmt.Errorf("the server answered for %d jobs of %d", len(holders), len(jobs))
+	}
+	for i, text := range holders {
+		holder, err := uuid.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("the server named job %q: %w", text, err)
+		}
+		receipts[i].Duplicate = holder != receipts[i].ID
+		receipts[i].ID = holder
+	}
 	return receipts, nil
 }
 
@@ -93,28 +114,68 @@ func oneParams(b *built) store.EnqueueOneParams {
 	}
 }
 
+// manyParams makes a column of each field. What all jobs have in common is sent once, what none has not at all.
 func manyParams(jobs []built) store.EnqueueManyParams {
-	n := len(jobs)
 	p := store.EnqueueManyParams{
-		Ids: make([]uuid.UUID, n), Tasks: make([]string, n), Queues: make([]string, n), Payloads: make([][]byte, n),
-		Codecs: make([]string, n), Headers: make([]json.RawMessage, n), Priorities: make([]int16, n), RunAts: make([]pgtype.Timestamptz, n),
-		DelaysUs: make([]int64, n), NominalAts: make([]pgtype.Timestamptz, n), ExpiresAts: make([]pgtype.Timestamptz, n),
-		MaxAttempts: make([]int16, n), HardLimitsUs: make([]int64, n), SoftLimitsUs: make([]int64, n), UniqueKeys: make([][]byte, n),
-		UniqueScopes: make([]int16, n), UniquePeriodsUs: make([]int64, n), Replace: make([]bool, n), Origins: make([]string, n),
-		PayloadVersions: make([]int32, n), GroupNames: make([]string, n), IssuedAts: make([]pgtype.Timestamptz, n),
-		Sigs: make([][]byte, n), SigKeyIds: make([]string, n), SigAlgs: make([]string, n),
+		Ids: make([]uuid.UUID, len(jobs)), Payloads: make([][]byte, len(jobs)),
+		Tasks:           column(jobs, func(b *built) string { return b.envelope.Task }),
+		Queues:          column(jobs, func(b *built) string { return b.envelope.Queue }),
+		Codecs:          column(jobs, func(b *built) string { return b.envelope.Codec }),
+		Priorities:      column(jobs, func(b *built) int16 { return int16(b.envelope.Priority) }), //nolint:gosec // checked by problems
+		RunAts:          column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.RunAt) }),
+		DelaysUs:        column(jobs, func(b *built) int64 { return b.envelope.Delay.Microseconds() }),
+		NominalAts:      column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.NominalAt) }),
+		ExpiresAts:      column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.ExpiresAt) }),
+		MaxAttempts:     column(jobs, func(b *built) int16 { return int16(b.envelope.MaxAttempts) }), //nolint:gosec // checked by problems
+		HardLimitsUs:    column(jobs, func(b *built) int64 { return b.envelope.HardLimit.Microseconds() }),
+		SoftLimitsUs:    column(jobs, func(b *built) int64 { return b.envelope.SoftLimit.Microseconds() }),
+		Origins:         column(jobs, func(b *built) string { return b.envelope.Origin }),
+		PayloadVersions: column(jobs, func(b *built) int32 { return int32(b.envelope.PayloadVersion) }), //nolint:gosec // checked by problems
+		GroupNames:      column(jobs, func(b *built) string { return b.envelope.Group }),
+		IssuedAts:       column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.IssuedAt) }),
+		SigKeyIds:       column(jobs, func(b *built) string { return b.envelope.Signature.KeyID }),
+		SigAlgs:         column(jobs, func(b *built) string { return b.envelope.Signature.Algorithm }),
 	}
+	var headers, signed, unique bool
 	for i := range jobs {
-		one := oneParams(&jobs[i])
-		p.Ids[i], p.Tasks[i], p.Queues[i], p.Payloads[i] = one.ID, one.Task, one.Queue, one.Payload
-		p.Codecs[i], p.Headers[i], p.Priorities[i], p.RunAts[i] = one.Codec, one.Headers, one.Priority, one.RunAt
-		p.DelaysUs[i], p.NominalAts[i], p.ExpiresAts[i] = one.DelayUs, one.NominalAt, one.ExpiresAt
-		p.MaxAttempts[i], p.HardLimitsUs[i], p.SoftLimitsUs[i] = one.MaxAttempts, one.HardLimitUs, one.SoftLimitUs
-		p.UniqueKeys[i], p.UniqueScopes[i], p.UniquePeriodsUs[i] = one.UniqueKey, one.UniqueScope, one.UniquePeriodUs
-		p.Replace[i], p.Origins[i], p.PayloadVersions[i] = one.Replace, one.Origin, one.PayloadVersion
-		p.GroupNames[i], p.IssuedAts[i], p.Sigs[i] = one.GroupName, one.IssuedAt, one.Sig
-		p.SigKeyIds[i], p.SigAlgs[i] = one.SigKeyID, one.SigAlg
-		p.Wake = p.Wake || one.Wake
+		e := &jobs[i].envelope
+		p.Ids[i], p.Payloads[i] = e.ID, e.Payload
+		headers, signed, unique = headers || len(e.Headers) > 0, signed || e.Signature.Bytes != nil, unique || e.UniqueKey != nil
+		p.Wake = p.Wake || !jobs[i].spec.silent
+	}
+	if headers {
+		p.Headers = each(jobs, func(b *built) json.RawMessage { return headerJSON(b.envelope.Headers) })
+	}
+	if signed {
+		p.Sigs = each(jobs, func(b *built) []byte { return b.envelope.Signature.Bytes })
+	}
+	if unique {
+		p.UniqueKeys = each(jobs, func(b *built) []byte { return b.envelope.UniqueKey })
+		p.UniqueScopes = each(jobs, func(b *built) int16 { return int16(b.spec.uniqueScope) })
+		p.UniquePeriodsUs = each(jobs, func(b *built) int64 { return b.spec.uniquePeriod.Microseconds() })
+		p.Replace = each(jobs, func(b *built) bool { return b.spec.replace })
 	}
 	return p
+}
+
+// column is each, or one value when all are alike, or nil when that is the zero value: stem.enqueue_many knows these forms.
+func column[T comparable](jobs []built, field func(*built) T) []T {
+	first := field(&jobs[0])
+	for i := range jobs {
+		if field(&jobs[i]) != first {
+			return each(jobs, field)
+		}
+	}
+	if first == *new(T) {
+		return nil
+	}
+	return []T{first}
+}
+
+func each[T any](jobs []built, field func(*built) T) []T {
+	list := make([]T, len(jobs))
+	for i := range jobs {
+		list[i] = field(&jobs[i])
+	}
+	return list
 }

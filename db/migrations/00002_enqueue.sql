@@ -296,7 +296,10 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- Many jobs, one statement, all or nothing. The result has one row a job, in the order given.
+-- Many jobs, one statement, all or nothing. An array of one element stands for all jobs, and null for "none has it": most
+-- columns of a batch are alike, and what is not sent need not be parsed, unnested and joined (docs/adr/0006-enqueue.md).
+-- holders is null when every job was enqueued; otherwise it names for each job, in the order given, the one that stands
+-- for it: itself, or the job that holds its unique key.
 -- +goose StatementBegin
 create function stem.enqueue_many(
     p_ids uuid[], p_tasks text[], p_queues text[], p_payloads bytea[], p_codecs text[], p_headers jsonb[], p_priorities smallint[],
@@ -305,16 +308,34 @@ create function stem.enqueue_many(
     p_unique_keys bytea[], p_unique_scopes smallint[], p_unique_periods_us bigint[], p_replace boolean[],
     p_origins text[], p_payload_versions integer[], p_group_names text[], p_issued_ats timestamptz[],
     p_sigs bytea[], p_sig_key_ids text[], p_sig_algs text[], p_wake boolean
-) returns table (job_id uuid, duplicate boolean, server_time timestamptz, xid text)
+) returns table (holders uuid[], server_time timestamptz, xid text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
     v_slot smallint;
     v_holders uuid[];
     v_wake uuid[] := '{}';
+    v_task text := case when cardinality(p_tasks) = 1 then p_tasks[1] end;
+    v_queue text := case when cardinality(p_queues) = 1 then p_queues[1] end;
+    v_payload bytea := case when cardinality(p_payloads) = 1 then p_payloads[1] end;
+    v_codec text := case when cardinality(p_codecs) = 1 then p_codecs[1] end;
+    v_headers jsonb := case when cardinality(p_headers) = 1 then p_headers[1] end;
+    v_priority smallint := case when cardinality(p_priorities) = 1 then p_priorities[1] end;
+    v_run_at timestamptz := case when cardinality(p_run_ats) = 1 then p_run_ats[1] end;
+    v_delay bigint := case when cardinality(p_delays_us) = 1 then p_delays_us[1] end;
+    v_nominal_at timestamptz := case when cardinality(p_nominal_ats) = 1 then p_nominal_ats[1] end;
+    v_expires_at timestamptz := case when cardinality(p_expires_ats) = 1 then p_expires_ats[1] end;
+    v_max_attempts smallint := case when cardinality(p_max_attempts) = 1 then p_max_attempts[1] end;
+    v_hard_limit bigint := case when cardinality(p_hard_limits_us) = 1 then p_hard_limits_us[1] end;
+    v_soft_limit bigint := case when cardinality(p_soft_limits_us) = 1 then p_soft_limits_us[1] end;
+    v_origin text := case when cardinality(p_origins) = 1 then p_origins[1] end;
+    v_version integer := case when cardinality(p_payload_versions) = 1 then p_payload_versions[1] end;
+    v_group text := case when cardinality(p_group_names) = 1 then p_group_names[1] end;
+    v_issued_at timestamptz := case when cardinality(p_issued_ats) = 1 then p_issued_ats[1] end;
+    v_key_id text := case when cardinality(p_sig_key_ids) = 1 then p_sig_key_ids[1] end;
+    v_alg text := case when cardinality(p_sig_algs) = 1 then p_sig_algs[1] end;
 begin
     perform stem._check_ids(p_ids);
     if cardinality(array_remove(p_unique_keys, null)) > 0 then
@@ -327,13 +348,15 @@ begin
                   from unnest(p_unique_scopes) with ordinality u(scope, ord) order by u.ord),
             p_replace);
     end if;
-    if p_wake then
-        -- One waking ticket a queue: the first that is due now.
+    -- One waking ticket a queue: the first that is due now.
+    if p_wake and v_queue is not null and v_holders is null and p_run_ats is null and p_delays_us is null then
+        v_wake := p_ids[1:1];
+    elsif p_wake then
         v_wake := array(
-            select p_ids[min(u.ord)] from unnest(p_queues, p_run_ats, p_delays_us) with ordinality u(queue, run_at, delay_us, ord)
-            where coalesce(u.run_at, v_now + u.delay_us * interval '1 microsecond', v_now) <= v_now
-              and (v_holders[u.ord] is null or v_holders[u.ord] = p_ids[u.ord])
-            group by u.queue);
+            select p_ids[min(u.ord)] from unnest(p_ids, p_queues, p_run_ats, p_delays_us) with ordinality u(id, queue, run_at, delay_us, ord)
+            where coalesce(u.run_at, v_run_at, v_now + coalesce(u.delay_us, v_delay) * interval '1 microsecond', v_now) <= v_now
+              and (v_holders[u.ord] is null or v_holders[u.ord] = u.id)
+            group by coalesce(u.queue, v_queue));
     end if;
     select r.current into v_slot from stem.ring r;
     with envelope as (
@@ -342,9 +365,13 @@ begin
             hard_limit_us, soft_limit_us, unique_key, unique_scope, origin, payload_version, group_name, issued_at,
             sig, sig_key_id, sig_alg, created_at)
         select
-            v_slot, u.id, u.queue, u.task, u.payload, u.codec, u.headers, u.priority, u.run_at, u.delay_us, u.nominal_at, u.expires_at,
-            u.max_attempts, u.hard_limit_us, u.soft_limit_us, u.unique_key, coalesce(u.unique_scope, 0::smallint), u.origin,
-            u.payload_version, u.group_name, u.issued_at, u.sig, u.sig_key_id, u.sig_alg, v_now
+            v_slot, u.id, coalesce(u.queue, v_queue), coalesce(u.task, v_task), coalesce(u.payload, v_payload), coalesce(u.codec, v_codec),
+            coalesce(u.headers, v_headers), coalesce(u.priority, v_priority), coalesce(u.run_at, v_run_at), coalesce(u.delay_us, v_delay),
+            coalesce(u.nominal_at, v_nominal_at), coalesce(u.expires_at, v_expires_at), coalesce(u.max_attempts, v_max_attempts),
+            coalesce(u.hard_limit_us, v_hard_limit), coalesce(u.soft_limit_us, v_soft_limit), u.unique_key,
+            coalesce(u.unique_scope, 0::smallint), coalesce(u.origin, v_origin), coalesce(u.payload_version, v_version),
+            coalesce(u.group_name, v_group), coalesce(u.issued_at, v_issued_at), u.sig, coalesce(u.sig_key_id, v_key_id),
+            coalesce(u.sig_alg, v_alg), v_now
         from unnest(
             p_ids, p_tasks, p_queues, p_payloads, p_codecs, p_headers, p_priorities, p_run_ats, p_delays_us, p_nominal_ats,
             p_expires_ats, p_max_attempts, p_hard_limits_us, p_soft_limits_us, p_unique_keys, p_unique_scopes, p_origins,
@@ -368,8 +395,9 @@ begin
     from envelope e where e.due > v_now;
 
     return query
-        select coalesce(v_holders[u.ord], u.id), v_holders[u.ord] is not null and v_holders[u.ord] <> u.id, v_now, pg_current_xact_id()::text
-        from unnest(p_ids) with ordinality u(id, ord) order by u.ord;
+        select case when v_holders is not null and v_holders <> p_ids
+            then array(select coalesce(v_holders[u.ord], u.id) from unnest(p_ids) with ordinality u(id, ord) order by u.ord) end,
+            v_now, pg_current_xact_id()::text;
 end $$;
 -- +goose StatementEnd
 

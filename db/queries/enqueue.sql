@@ -9,9 +9,8 @@ from stem.enqueue_one(
     @origin::text, nullif(@payload_version::integer, 0), nullif(@group_name::text, ''), @issued_at::timestamptz,
     @sig::bytea, nullif(@sig_key_id::text, ''), nullif(@sig_alg::text, ''), @wake::boolean) e;
 
--- name: EnqueueMany :many
-select
-    e.job_id::uuid as job_id, e.duplicate::boolean as duplicate, e.server_time::timestamptz as server_time, e.xid::text as xid
+-- name: EnqueueMany :one
+select coalesce(array_to_string(e.holders, ','), '')::text as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
 from stem.enqueue_many(
     @ids::uuid[], @tasks::text[], @queues::text[], @payloads::bytea[], @codecs::text[], @headers::jsonb[], @priorities::smallint[],
     @run_ats::timestamptz[], array_replace(@delays_us::bigint[], 0, null), @nominal_ats::timestamptz[], @expires_ats::timestamptz[],

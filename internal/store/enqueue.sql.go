@@ -24,9 +24,8 @@ func (q *Queries) CommitStatus(ctx context.Context, xid string) (string, error) 
 	return status, err
 }
 
-const enqueueMany = `-- name: EnqueueMany :many
-select
-    e.job_id::uuid as job_id, e.duplicate::boolean as duplicate, e.server_time::timestamptz as server_time, e.xid::text as xid
+const enqueueMany = `-- name: EnqueueMany :one
+select coalesce(array_to_string(e.holders, ','), '')::text as holders, e.server_time::timestamptz as server_time, e.xid::text as xid
 from stem.enqueue_many(
     $1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::jsonb[], $7::smallint[],
     $8::timestamptz[], array_replace($9::bigint[], 0, null), $10::timestamptz[], $11::timestamptz[],
@@ -66,14 +65,13 @@ type EnqueueManyParams struct {
 }
 
 type EnqueueManyRow struct {
-	JobID      uuid.UUID
-	Duplicate  bool
+	Holders    string
 	ServerTime pgtype.Timestamptz
 	Xid        string
 }
 
-func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) ([]EnqueueManyRow, error) {
-	rows, err := q.db.Query(ctx, enqueueMany,
+func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) (EnqueueManyRow, error) {
+	row := q.db.QueryRow(ctx, enqueueMany,
 		arg.Ids,
 		arg.Tasks,
 		arg.Queues,
@@ -101,27 +99,9 @@ func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) ([]Enq
 		arg.SigAlgs,
 		arg.Wake,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []EnqueueManyRow
-	for rows.Next() {
-		var i EnqueueManyRow
-		if err := rows.Scan(
-			&i.JobID,
-			&i.Duplicate,
-			&i.ServerTime,
-			&i.Xid,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	var i EnqueueManyRow
+	err := row.Scan(&i.Holders, &i.ServerTime, &i.Xid)
+	return i, err
 }
 
 const enqueueOne = `-- name: EnqueueOne :one
