@@ -12,11 +12,11 @@ import (
 // A process that died is a member of its group until its parent reaps it, and the init of a container may be slow at that.
 func TestTheDeadDoNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
-	p, err := start(exec.Command("sleep", "600"))
+	p, err := start(exec.CommandContext(t.Context(), "sleep", "600"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	member := exec.Command("sleep", "600")
+	member := exec.CommandContext(t.Context(), "sleep", "600")
 	member.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.cmd.Process.Pid}
 	if err := member.Start(); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestTheDeadDoNotHoldUpTheEnd(t *testing.T) {
 
 func TestTheLivingAreWaitedFor(t *testing.T) {
 	t.Parallel()
-	p, err := start(exec.Command("sh", "-c", "trap '' TERM; sleep 600 & sleep 600"))
+	p, err := start(exec.CommandContext(t.Context(), "sh", "-c", "trap '' TERM; sleep 600 & sleep 600"))
 	if err != nil {
 		t.Fatal(err)
 	}
