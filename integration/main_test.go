@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -83,6 +85,7 @@ func child(url string) error {
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	})
 	busyFleet(&reg, begin)
+	zombieTasks(&reg, pool, begin)
 	slots, err := strconv.Atoi(os.Getenv("STEM_INTEGRATION_SLOTS"))
 	if err != nil {
 		return err
@@ -117,6 +120,19 @@ func (l *lines) has(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Contains(l.all.Bytes(), []byte(text))
+}
+
+// count counts the lines that hold all the words.
+func (l *lines) count(words ...string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for line := range strings.Lines(l.all.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // process is a worker in a process of its own.

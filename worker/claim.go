@@ -56,9 +56,8 @@ func (s *session) voidClaim(life context.Context, claim uuid.UUID) {
 			return
 		}
 		select {
-		case <-s.stopping: // what it took, if anything, is left to rescue
+		case <-life.Done(): // what it took, if anything, is left to rescue
 			return
-		case <-life.Done():
 		case <-time.After(pause):
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
 )
@@ -28,11 +26,14 @@ type dispatcher struct {
 	totals  totals
 
 	activeMu sync.Mutex
-	active   map[uuid.UUID]*held // whose handlers run
+	active   map[*held]struct{} // whose handlers run
+	zombies  map[*held]struct{} // those of lost sessions before this one
+	heir     *session           // the one after this one, when this one was lost
 
-	kicked chan struct{}
-	beat   chan struct{}
-	dueNow chan struct{}
+	kicked     chan struct{}
+	beat       chan struct{}
+	dueNow     chan struct{}
+	dispatched chan struct{} // closed when nothing is claimed any more
 
 	// Only the dispatch loop touches these.
 	seq       int64
@@ -47,7 +48,7 @@ type dispatcher struct {
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call
 	stopHandlers context.CancelCauseFunc
 	end          context.CancelCauseFunc
-	stopping     <-chan struct{} // closed when Run's context is done
+	stopping     <-chan struct{} // closed when a shutdown begins
 }
 
 // line is one queue as this worker sees it.
@@ -61,16 +62,16 @@ type line struct {
 
 // held is one claim of this worker.
 type held struct {
-	line   *line
-	run    *queue.Run
-	row    store.ClaimRow
-	ctx    context.Context //nolint:containedctx // the handler's, so that others can look at its end
-	cancel context.CancelCauseFunc
-	begun  bool
-	taken  time.Time    // when it was claimed, by this clock
-	once   sync.Once    // settles at most once
-	said   sync.Once    // that this claim is lost
-	ends   atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
+	line    *line
+	run     *queue.Run
+	row     store.ClaimRow
+	ctx     context.Context //nolint:containedctx // the handler's, so that others can look at its end
+	cancel  context.CancelCauseFunc
+	begun   bool
+	taken   time.Time    // when it was claimed, by this clock
+	said    sync.Once    // that this claim is lost
+	settled atomic.Bool  // its outcome was decided, which is done once
+	ends    atomic.Int32 // of two: its handler returned, its outcome is stored. The slot is free after both
 }
 
 type totals struct {
@@ -78,7 +79,8 @@ type totals struct {
 }
 
 func (d *dispatcher) init(c Config) {
-	d.active = map[uuid.UUID]*held{}
+	d.active, d.zombies = map[*held]struct{}{}, map[*held]struct{}{}
+	d.dispatched = make(chan struct{})
 	d.kicked, d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		d.lines = append(d.lines, &line{name: name, slots: c.Queues[name], free: c.Queues[name]})
@@ -94,18 +96,19 @@ func (d *dispatcher) kick() {
 	}
 }
 
-// dispatch claims until stop is closed and then drains, or until the session is lost.
-func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
+// dispatch claims until a shutdown begins, or until the session is lost.
+func (s *session) dispatch(life context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case <-stop:
-			return s.drain(life)
+		case <-s.stopping:
 		case <-life.Done():
-			return s.abandon(life)
 		case <-s.kicked:
 		case <-timer.C:
+		}
+		if isClosed(s.stopping) || life.Err() != nil {
+			break
 		}
 		if s.isFenced() {
 			timer.Reset(s.config.PollInterval)
@@ -113,6 +116,19 @@ func (s *session) dispatch(life context.Context, stop <-chan struct{}) error {
 		}
 		s.begin()
 		timer.Reset(s.round(life))
+	}
+	close(s.dispatched)
+	if !s.isEmpty() {
+		s.setIdle(life, false) // it takes nothing more, and each notification costs producers something
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -199,6 +215,9 @@ func (s *session) setIdle(life context.Context, idle bool) {
 	ctx, cancel := context.WithTimeout(life, s.config.Heartbeat)
 	defer cancel()
 	if err := s.db.SetIdle(ctx, s.id, s.epoch, queues); err != nil {
+		if life.Err() != nil {
+			return
+		}
 		s.log.WarnContext(life, "idle flag", "worker", s.id, "error", err)
 		return
 	}

@@ -3,48 +3,110 @@ package worker
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
-// drain ends the session cleanly: see Worker.Run.
+// drain ends the session cleanly: see Worker.Run. The modes get harder by themselves.
 func (s *session) drain(life context.Context) error {
 	s.log.InfoContext(life, "draining", "worker", s.id, "grace", s.config.ShutdownGrace)
-	s.setIdle(life, false)
 	s.releaseBuffers()
-	deadline := time.NewTimer(s.config.ShutdownGrace)
-	defer deadline.Stop()
-	if !s.waitEmpty(life, deadline.C) {
+	d := &drainage{session: s, dispatching: s.dispatched, handling: s.handlersEnd()}
+	if !d.wait(life, s.stop.soft) {
 		s.stopHandlers(ErrShutdown)
-		if !s.waitEmpty(life, time.After(1500*time.Millisecond)) {
+		if !d.wait(life, s.stop.hard) {
 			s.releaseStubborn(life)
-			s.waitEmpty(life, time.After(500*time.Millisecond))
+			last := make(chan struct{})
+			timer := time.AfterFunc(hardPatience, func() { close(last) })
+			defer timer.Stop()
+			if !d.wait(life, last) {
+				d.waitStored(life)
+			}
 		}
 	}
-	if life.Err() != nil {
+	if life.Err() == nil {
+		s.deregister(life)
+	}
+	if life.Err() != nil && context.Cause(life) != errOver { //nolint:errorlint // our own
 		return s.abandon(life)
 	}
-	ctx, cancel := context.WithTimeout(life, 2*time.Second)
-	defer cancel()
-	if _, err := s.db.Deregister(ctx, s.id, s.epoch); err != nil {
-		s.log.WarnContext(life, "deregister", "worker", s.id, "error", err)
-	}
-	s.activeMu.Lock()
-	left := len(s.active)
-	s.activeMu.Unlock()
-	s.mu.Lock()
-	unstored := s.pending
-	s.mu.Unlock()
-	if left > 0 || unstored > 0 {
-		return fmt.Errorf("worker: shutdown grace over: %d handlers would not end, %d outcomes could not be stored; those jobs run again",
-			left, unstored)
+	if err := d.verdict(); err != nil {
+		return err
 	}
 	s.log.InfoContext(life, "worker stopped", "worker", s.id)
 	return nil
 }
 
-// releaseBuffers puts back what was claimed and not begun.
+func (s *session) deregister(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, 2*time.Second)
+	defer cancel()
+	if _, err := s.db.Deregister(ctx, s.id, s.epoch); err != nil {
+		s.log.WarnContext(life, "deregister", "worker", s.id, "error", err)
+	}
+}
+
+// drainage waits for the end of what a session still does.
+type drainage struct {
+	*session
+	dispatching <-chan struct{} // closed when nothing is claimed any more; nil once that was seen
+	handling    <-chan struct{} // closed when no handler runs any more; nil once that was seen
+}
+
+// wait waits until no handler runs and everything is settled; false when the limit or the session's end came first.
+func (d *drainage) wait(life context.Context, limit <-chan struct{}) bool {
+	for d.handling != nil || !d.stored() || d.zombieCount() > 0 {
+		if !d.step(life, limit) {
+			return false
+		}
+	}
+	return true
+}
+
+// waitStored waits until everything is settled, whatever handlers do.
+func (d *drainage) waitStored(life context.Context) {
+	for !d.stored() {
+		if !d.step(life, nil) {
+			return
+		}
+	}
+}
+
+func (d *drainage) stored() bool { return d.dispatching == nil && d.isEmpty() }
+
+// step waits until something changed.
+func (d *drainage) step(life context.Context, limit <-chan struct{}) bool {
+	select {
+	case <-d.dispatching:
+		d.dispatching = nil
+		d.releaseBuffers() // what the last claim took
+	case <-d.handling:
+		d.handling = nil
+	case <-d.kicked:
+	case <-limit:
+		return false
+	case <-life.Done():
+		return false
+	}
+	return true
+}
+
+// verdict is nil after a clean drain.
+func (d *drainage) verdict() error {
+	d.mu.Lock()
+	unstored := d.pending
+	d.mu.Unlock()
+	left := d.handlerCount()
+	switch {
+	case left > 0 || unstored > 0:
+		return fmt.Errorf("worker: shutdown: %d handlers are still running, %d jobs could not be put back or settled; those run again",
+			left, unstored)
+	case d.dispatching != nil:
+		return fmt.Errorf("worker: shutdown: the database does not answer; what a claim has taken meanwhile, if anything, goes back when the lease of %v is over",
+			d.config.Lease)
+	}
+	return nil
+}
+
+// releaseBuffers puts back what was claimed and not begun. Nothing begins any more after this.
 func (s *session) releaseBuffers() {
 	s.mu.Lock()
 	s.closed = true
@@ -59,47 +121,23 @@ func (s *session) releaseBuffers() {
 	}
 }
 
-// releaseStubborn puts back jobs whose handlers would not end.
+// releaseStubborn puts back jobs whose handlers have not ended.
 func (s *session) releaseStubborn(life context.Context) {
-	s.activeMu.Lock()
-	stubborn := slices.Collect(maps.Values(s.active))
-	s.activeMu.Unlock()
-	for _, h := range stubborn {
-		s.log.ErrorContext(life, "handler still running after the shutdown grace; its job goes back to the line",
+	for _, h := range s.runningHandlers() {
+		if h.settled.Load() {
+			continue
+		}
+		s.log.WarnContext(life, "handler still running at the end of the shutdown; its job goes back to the line",
 			"job_id", h.run.ID, "task", h.run.Task, "queue", h.run.Queue)
 		s.settle(h, outcome{verb: verbRelease, err: ErrShutdown.Error()})
 	}
 }
 
-// waitEmpty waits until everything is settled; false when the limit or the session's end came first.
-func (s *session) waitEmpty(life context.Context, limit <-chan time.Time) bool {
-	for {
-		if s.isEmpty() {
-			return true
-		}
-		select {
-		case <-s.kicked:
-		case <-limit:
-			return false
-		case <-life.Done():
-			return false
-		}
-	}
-}
-
-// abandon ends a lost session: its handlers were cancelled, and nothing they write will count. It waits for them, since they
-// hold the user's resources, but not for ever.
+// abandon ends a lost session: its handlers are cancelled, and nothing they write will count.
 func (s *session) abandon(life context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.stopHandlers(ErrLeaseLost)
-	ended := make(chan struct{})
-	go func() { s.handles.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(max(s.config.ShutdownGrace, s.config.Lease)):
-		s.log.ErrorContext(life, "handlers still running after their lease was lost", "worker", s.id)
-	}
 	return context.Cause(life)
 }

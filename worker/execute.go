@@ -34,16 +34,12 @@ func (s *session) execute(h *held) {
 	defer cancel(nil)
 	h.ctx, h.cancel = ctx, cancel
 	h.run.Claim.Started = time.Now()
-	s.activeMu.Lock()
-	s.active[h.run.ID] = h
-	s.activeMu.Unlock()
-	defer func() {
-		s.activeMu.Lock()
-		if s.active[h.run.ID] == h { // after a hard limit the job may run again here while this handler goes on
-			delete(s.active, h.run.ID)
-		}
-		s.activeMu.Unlock()
-	}()
+	if !s.join(h) {
+		h.run.Claim.Started = time.Time{}
+		s.returned(h)
+		s.settle(h, outcome{verb: verbRelease})
+		return
+	}
 	defer s.limit(h, h.run.SoftLimit, func() { cancel(ErrSoftLimit) })()
 	defer s.limit(h, h.run.HardLimit, func() {
 		cancel(ErrHardLimit)
@@ -51,6 +47,7 @@ func (s *session) execute(h *held) {
 		s.settle(h, s.failure(h.run, ErrHardLimit))
 	})()
 	err := call(ctx, handler, h.run)
+	s.leave(h)
 	s.returned(h)
 	s.settle(h, s.judge(h, err))
 }

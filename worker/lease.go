@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -138,9 +137,7 @@ func (s *session) renew(life context.Context) bool {
 		s.cancelRunning(only(jobs, claims, row.Cancelled), ErrCancelled)
 	}
 	if len(row.Lost) > 0 {
-		if n := s.cancelRunning(only(jobs, claims, row.Lost), ErrLeaseLost); n > 0 {
-			s.log.WarnContext(life, "lost claims", "worker", s.id, "jobs", n)
-		}
+		s.loseClaims(only(jobs, claims, row.Lost))
 	}
 	s.kick()
 	return true
@@ -149,12 +146,23 @@ func (s *session) renew(life context.Context) bool {
 // lose stops everything: the handlers, and the session.
 func (s *session) lose() {
 	s.stopHandlers(ErrLeaseLost)
+	s.loseClaims(nil)
+	s.end(errLost)
+}
+
+// loseClaims stops the handlers of claims that this worker no longer holds, nil meaning all. Not those whose outcome is
+// decided, nor those that called Complete after the heartbeat asked: their row is gone because they committed, or ST001
+// tells them.
+func (s *session) loseClaims(claims map[uuid.UUID]uuid.UUID) {
 	s.activeMu.Lock()
-	for _, h := range s.active {
+	defer s.activeMu.Unlock()
+	for h := range s.active {
+		if claims != nil && claims[h.run.ID] != h.run.Claim.ID || h.settled.Load() || h.run.Claim.IsCompleting() {
+			continue
+		}
+		h.cancel(ErrLeaseLost)
 		s.lostClaim(h)
 	}
-	s.activeMu.Unlock()
-	s.end(errLost)
 }
 
 // lostClaim says, once for each, that a job which this worker began is no longer its own: no outcome of it will count.
@@ -164,13 +172,14 @@ func (s *session) lostClaim(h *held) {
 	})
 }
 
-// running lists the jobs whose handlers run and have not completed on their own: for those a missing row means a lost claim.
+// running lists the jobs whose handlers run, and whose outcome neither this worker nor the handler itself has decided: for those
+// a missing row means a lost claim.
 func (s *session) running() (jobs, claims []uuid.UUID) {
 	s.activeMu.Lock()
 	defer s.activeMu.Unlock()
 	jobs, claims = []uuid.UUID{}, []uuid.UUID{}
-	for _, t := range s.active {
-		if !t.run.Claim.IsCompleting() {
+	for t := range s.active {
+		if !t.run.Claim.IsCompleting() && !t.settled.Load() {
 			jobs, claims = append(jobs, t.run.ID), append(claims, t.run.Claim.ID)
 		}
 	}
@@ -194,12 +203,9 @@ func (s *session) cancelRunning(claims map[uuid.UUID]uuid.UUID, cause error) int
 	s.activeMu.Lock()
 	defer s.activeMu.Unlock()
 	n := 0
-	for id, t := range s.active {
-		if claims != nil && claims[id] != t.run.Claim.ID {
+	for t := range s.active {
+		if claims != nil && claims[t.run.ID] != t.run.Claim.ID {
 			continue
-		}
-		if claims != nil && errors.Is(cause, ErrLeaseLost) && t.run.Claim.IsCompleting() {
-			continue // it called Complete after the heartbeat asked: its row is gone because it committed, or ST001 tells it
 		}
 		if t.ctx.Err() == nil {
 			t.cancel(cause)

@@ -89,6 +89,7 @@ func CompleteRun(ctx context.Context, tx queue.DB, run *queue.Run) error {
 		return nil
 	}
 	if pgCode(err) == "ST001" {
+		c.Gone()
 		return fmt.Errorf("worker: complete %s: %w: %w", run.ID, ErrLeaseLost, err)
 	}
 	return fmt.Errorf("worker: complete %s: %w", run.ID, err)

@@ -58,19 +58,20 @@ func (s *settler) init() { s.outcomes = make(chan outcome, settleChunks) }
 // settle hands over how a claim ended. Only the first counts: a handler may return after its hard limit, or after the
 // shutdown gave its job away.
 func (s *session) settle(h *held, o outcome) {
-	h.once.Do(func() {
-		o.held, o.age = h, -1
-		if h.run != nil {
-			o.age = h.run.Claim.Age()
-		}
-		select {
-		case s.outcomes <- o:
-		case <-s.life.Done():
-		}
-		if s.life.Err() != nil { // also when it was handed over: the loop may have ended before
-			s.drop(o)
-		}
-	})
+	if h.settled.Swap(true) {
+		return
+	}
+	o.held, o.age = h, -1
+	if h.run != nil {
+		o.age = h.run.Claim.Age()
+	}
+	select {
+	case s.outcomes <- o:
+	case <-s.life.Done():
+	}
+	if s.life.Err() != nil { // also when it was handed over: the loop may have ended before
+		s.drop(o)
+	}
 }
 
 // drop is the end of outcomes that are not stored because the session is over.
@@ -79,7 +80,9 @@ func (s *session) drop(outcomes ...outcome) {
 		return // the drain says how many are left
 	}
 	for _, o := range outcomes {
-		s.lostClaim(o.held)
+		if o.verb != verbCheck { // its handler says that it has committed
+			s.lostClaim(o.held)
+		}
 	}
 }
 

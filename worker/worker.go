@@ -33,6 +33,7 @@ type Worker struct {
 	adverts  json.RawMessage
 	log      *slog.Logger
 	ran      atomic.Bool
+	stop     *stopper
 }
 
 // New returns a worker over the database of the pool. Handlers use the pool as they like: the worker opens four connections
@@ -42,7 +43,7 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger}
+	w := &Worker{config: c, pool: pool, registry: registry, handlers: map[string]Handler{}, log: c.Logger, stop: newStopper()}
 	for task, e := range registry.entries {
 		h := e.handler
 		for _, wrap := range slices.Backward(c.Middleware) {
@@ -57,36 +58,58 @@ func New(pool *pgxpool.Pool, registry *Registry, config Config) (*Worker, error)
 	return w, nil
 }
 
-// errLost ends a session whose worker row is gone: Run goes on under a new identity.
-var errLost = errors.New("this worker was declared lost")
+var (
+	// errLost ends a session whose worker row is gone: Run goes on under a new identity.
+	errLost = errors.New("this worker was declared lost")
+	// errOver ends everything when the time of a shutdown is up.
+	errOver = errors.New("the time of the shutdown is up")
+)
 
-// Run works until ctx is done, then drains: it claims nothing more, puts back what it had not begun, lets handlers finish for
-// the shutdown grace, cancels them with ErrShutdown, and two seconds later puts back what is left. It returns nil after a
-// clean drain, and an error when it cannot start or a handler would not end. It may be called once.
+// Run works until ctx is done, which is the same as Shutdown(Warm), or until Shutdown. Then it claims nothing more, puts back
+// what it had not begun, lets handlers finish for the shutdown grace, cancels them with ErrShutdown, and puts back what has not
+// ended after that: all of it within the grace and two seconds. It returns nil after a clean drain, and an error when it cannot
+// start, when handlers are still running, or when outcomes could not be stored. It may be called once.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return errors.New("worker: Run was called before")
 	}
+	// whole ends when the time of a shutdown is up, starting when one begins.
+	whole, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	starting, stopStarting := context.WithCancel(whole)
+	defer stopStarting()
+	var conductor sync.WaitGroup
+	conductor.Go(func() { w.stop.conduct(whole.Done(), w.config.ShutdownGrace, stopStarting, func() { end(errOver) }) })
+	defer func() { end(nil); conductor.Wait() }()
+	defer context.AfterFunc(ctx, func() { w.Shutdown(Warm) })()
+
 	config := w.pool.Config().Copy()
 	config.MaxConns, config.MinConns = ownConnections, 0
-	own, err := pgxpool.NewWithConfig(ctx, config)
+	own, err := pgxpool.NewWithConfig(whole, config)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	defer own.Close()
-	for first := true; ; first = false {
-		s, err := w.enter(ctx, own, first)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+	defer closePool(whole, own)
+	var lost *session
+	for {
+		s, err := w.enter(starting, own, lost == nil)
+		switch {
+		case err != nil && starting.Err() == nil:
+			return err
+		case err != nil && lost != nil:
+			return lost.lastWords()
+		case err != nil:
+			return nil
+		}
+		if lost != nil {
+			lost.bequeath(s)
+		}
+		if err = s.run(whole); !errors.Is(err, errLost) {
 			return err
 		}
-		err = s.run(ctx)
-		if !errors.Is(err, errLost) {
-			return err
+		if starting.Err() == nil {
+			w.log.WarnContext(whole, "declared lost; starting afresh under a new identity", "worker", s.id, "node", w.config.Node)
 		}
-		w.log.WarnContext(ctx, "declared lost; starting afresh under a new identity", "worker", s.id, "node", w.config.Node)
+		lost = s
 	}
 }
 
@@ -181,13 +204,13 @@ func newSession(w *Worker, own *pgxpool.Pool) *session {
 	return s
 }
 
-// run works until ctx is done or the worker is lost.
-func (s *session) run(ctx context.Context) error {
+// run works until a shutdown or until the worker is lost.
+func (s *session) run(whole context.Context) error {
 	// life ends the loops: after the drain, or when lost. handling is what handlers' contexts come from.
-	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	life, end := context.WithCancelCause(whole)
 	defer end(nil)
 	handling, stopHandlers := context.WithCancelCause(life)
-	s.life, s.handling, s.stopHandlers, s.end, s.stopping = life, handling, stopHandlers, end, ctx.Done()
+	s.life, s.handling, s.stopHandlers, s.end, s.stopping = life, handling, stopHandlers, end, s.stop.warm
 
 	var loops, settling sync.WaitGroup
 	settling.Go(func() { s.settleLoop(life) })
@@ -197,12 +220,24 @@ func (s *session) run(ctx context.Context) error {
 	loops.Go(func() { s.dueLoop(life) })
 	loops.Go(func() { s.upkeepLoop(life) })
 	loops.Go(func() { s.horizonLoop(life) })
+	loops.Go(func() { s.zombieWatch(life) })
 	if !s.config.PollOnly {
 		loops.Go(func() { s.listenLoop(life) })
 	}
-	err := s.dispatch(life, ctx.Done())
+	// In a goroutine of its own: a claim that gets no answer must not hold up the shutdown.
+	loops.Go(func() { s.dispatch(life) })
+	err := s.wait(life)
 	end(err)
-	loops.Wait()
-	settling.Wait()
+	finish(whole, func() { loops.Wait(); settling.Wait() })
 	return err
+}
+
+// wait waits for a shutdown, and drains, or for the end of the session.
+func (s *session) wait(life context.Context) error {
+	select {
+	case <-s.stopping:
+		return s.drain(life)
+	case <-life.Done():
+		return s.abandon(life)
+	}
 }

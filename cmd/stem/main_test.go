@@ -96,9 +96,16 @@ func TestHelpIsFast(t *testing.T) {
 	}
 }
 
-// terminate sends SIGTERM to the programs in the background, which kill cannot.
-func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+// terminate sends SIGTERM, or SIGHUP or SIGQUIT when that is named, to the programs in the background, which kill cannot.
+func terminate(ts *testscript.TestScript, _ bool, args []string) {
+	sig := syscall.SIGTERM
+	if len(args) > 0 {
+		known := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT}
+		if sig = known[args[0]]; sig == 0 {
+			ts.Fatalf("usage: terminate [HUP|QUIT]")
+		}
+	}
 	for _, cmd := range ts.BackgroundCmds() {
-		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		ts.Check(cmd.Process.Signal(sig))
 	}
 }

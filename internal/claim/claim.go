@@ -43,7 +43,14 @@ func (c *Claim) Completing() {
 	c.completing = true
 }
 
-// IsCompleting tells whether the handler called worker.Complete.
+// Gone notes that worker.Complete found no such claim: the handler's transaction decides nothing.
+func (c *Claim) Gone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.completing = false
+}
+
+// IsCompleting tells whether the handler called worker.Complete, and the claim was there.
 func (c *Claim) IsCompleting() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

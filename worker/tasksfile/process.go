@@ -15,8 +15,10 @@ import (
 const (
 	// drainLimit is how long output may still come from processes that left the command's group.
 	drainLimit = 2 * time.Second
-	// groupPoll is how often a group that was told to stop is looked at: the kernel tells nobody when it is empty.
-	groupPoll = 10 * time.Millisecond
+	// groupPoll is how soon a group that was told to stop is looked at first, the kernel tells nobody when it is empty;
+	// the pauses grow to groupPollMost, because a look reads all of /proc.
+	groupPoll     = 10 * time.Millisecond
+	groupPollMost = 160 * time.Millisecond
 )
 
 // process is a command in a process group of its own.
@@ -80,11 +82,9 @@ func (p *process) supervise(ctx context.Context, limit, grace time.Duration) err
 	}
 	// The command is gone; its children have the rest of the grace. Its id cannot be given away while they live.
 	reap(p.cmd)
-	tick := time.NewTicker(groupPoll)
-	defer tick.Stop()
-	for p.signalGroup(0) {
+	for pause := groupPoll; p.signalGroup(0) && groupLives(p.cmd.Process.Pid); pause = min(2*pause, groupPollMost) {
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline.C:
 			p.signalGroup(syscall.SIGKILL)
 			return why

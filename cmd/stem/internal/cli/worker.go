@@ -5,18 +5,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/worker"
 	"github.com/stemqueue/stem/worker/tasksfile"
 )
@@ -56,9 +51,10 @@ func newWorkerRun(a *App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run tasks as commands or HTTP calls",
-		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file. SIGTERM and SIGINT make it drain: it\n" +
-			"claims nothing more and ends when what runs has ended, or after the shutdown grace. A second SIGINT stops\n" +
-			"what runs, puts it back, and ends the worker within two seconds.",
+		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file.\n\n" +
+			"SIGTERM makes it drain: it claims nothing more and ends when what runs has ended, or after the shutdown grace and\n" +
+			"two seconds. SIGINT stops what runs and puts it back within two seconds; a second one does not wait for what would\n" +
+			"not stop, nor does SIGQUIT, which also prints all goroutines. SIGHUP is logged and changes nothing.",
 		Example: "  stem worker run --tasks-file tasks.yaml\n  stem worker run --queue mail=10 --queue default",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,8 +69,8 @@ func newWorkerRun(a *App) *cobra.Command {
 			} else {
 				file.Register(&reg)
 			}
-			ctx, ended := a.drainOnSignal(cmd.Context())
-			return a.runWorker(ctx, ended, &reg, pollOnly)
+			signals := a.shutdownOnSignal(cmd.Context())
+			return signals.result(a.runWorker(signals.ctx, signals.direct, &reg, pollOnly))
 		},
 	}
 	flags.bind(cmd)
@@ -104,33 +100,8 @@ func (a *App) tasksFile() (*tasksfile.File, error) {
 	return nil, fault.New(fault.ExitNoInput, "input_missing", "%s", err).About(origin).Because(err)
 }
 
-// drainOnSignal returns a context that is done at the first SIGTERM or SIGINT, and a channel that is closed at a SIGINT
-// after that.
-func (a *App) drainOnSignal(ctx context.Context) (context.Context, <-chan struct{}) {
-	ctx, cancel := context.WithCancel(ctx)
-	hard, signals := make(chan struct{}), make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	a.release = append(a.release, cancel, func() { signal.Stop(signals) })
-	go func() {
-		for s := range signals {
-			switch {
-			case ctx.Err() == nil:
-				a.Log.InfoContext(ctx, "draining", "signal", s.String())
-				cancel()
-			case s == os.Interrupt:
-				close(hard)
-				return
-			}
-		}
-	}()
-	return ctx, hard
-}
-
-// hardGrace is how long handlers may take to end when there is no time to drain.
-const hardGrace = 2 * time.Second
-
-// runWorker runs a worker until ctx is done and it has drained, or until hard is closed and the handlers were stopped.
-func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.Registry, pollOnly bool) error {
+// runWorker runs a worker until ctx is done and it has drained. It shows the worker to direct, unless that is nil, before.
+func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *worker.Registry, pollOnly bool) error {
 	c, err := a.workerConfig(pollOnly)
 	if err != nil {
 		return err
@@ -140,55 +111,19 @@ func (a *App) runWorker(ctx context.Context, hard <-chan struct{}, reg *worker.R
 	if err != nil {
 		return err
 	}
-	if hard != nil {
-		c.Middleware = append(c.Middleware, stopAt(hard))
-	}
 	w, err := worker.New(pool, reg, c)
 	if err != nil {
 		pool.Close()
 		return fault.Config("bad_setting", "%s", err).Because(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	select {
-	case err := <-done:
-		pool.Close()
-		return err
-	case <-hard:
+	if direct != nil {
+		direct(w)
 	}
-	select {
-	case err := <-done:
-		pool.Close()
-		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what ran was stopped and put back").Because(err)
-	case <-time.After(hardGrace):
-		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what would not stop is put back when the lease is over")
+	if err := w.Run(ctx); err != nil {
+		return err // the process ends: a pool that is in trouble is not waited for
 	}
-}
-
-// stopAt cancels handlers when hard is closed. What they return then is no failure of theirs: the job is put back.
-func stopAt(hard <-chan struct{}) worker.Middleware {
-	return func(next worker.Handler) worker.Handler {
-		return func(ctx context.Context, run *queue.Run) error {
-			ctx, cancel := context.WithCancelCause(ctx)
-			defer cancel(nil)
-			go func() {
-				select {
-				case <-hard:
-					cancel(worker.ErrShutdown)
-				case <-ctx.Done():
-				}
-			}()
-			err := next(ctx, run)
-			select {
-			case <-hard:
-				if err != nil {
-					return worker.Snooze(0)
-				}
-			default:
-			}
-			return err
-		}
-	}
+	pool.Close()
+	return nil
 }
 
 // workerConfig is what the settings say.
