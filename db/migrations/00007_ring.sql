@@ -221,28 +221,30 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_waiting uuid[];
-    v_running uuid[];
+    v_tickets uuid[];
+    v_waiting bigint;
     v_young uuid[];
+    v_kept uuid[];
 begin
     -- Wait for transactions that wrote to this leaf when it was current, six periods ago, and still have tickets to commit [race]:
     -- what they enqueued must be among what is kept. Claims and enqueues go on under this lock; a settlement waits if it writes
     -- here, which is of a job that was claimed before its ticket could be moved.
     perform stem._ring_hold(p_leaf);
-    -- Nothing can get a new ticket in this leaf now, so these sets only shrink until the stronger lock is ours.
-    v_waiting := array(
-        select r.job_id from stem.ready r where r.slot = p_leaf
-        union all select s.job_id from stem.scheduled s where s.slot = p_leaf);
-    v_running := array(select x.job_id from stem.running x where x.slot = p_leaf);
+    -- Nothing can get a new ticket in this leaf now, so these sets only shrink until the stronger lock is ours. One statement
+    -- over all three tables [race]: a ticket that goes back from running to ready must not slip between two looks.
+    select coalesce(array_agg(t.job_id), '{}'), count(*) filter (where t.waits) into v_tickets, v_waiting
+    from (
+        select r.job_id, true as waits from stem.ready r where r.slot = p_leaf
+        union all select s.job_id, true from stem.scheduled s where s.slot = p_leaf
+        union all select x.job_id, false from stem.running x where x.slot = p_leaf) t;
     v_young := array(select f.job_id from stem.finished f where f.slot = p_leaf and f.finished_at > p_cutoff);
-    if cardinality(v_waiting) + cardinality(v_young) > p_limit then
+    if v_waiting + cardinality(v_young) > p_limit then
         return null;
     end if;
-    v_waiting := v_waiting || v_running;
-    insert into stem.ring_finished
-    select f.* from stem.finished f where f.slot = p_leaf and f.job_id = any (v_young || v_waiting);
-    insert into stem.ring_jobs select j.* from stem.jobs j where j.slot = p_leaf and j.id = any (v_young || v_waiting);
-    insert into stem.ring_attempts select a.* from stem.attempts a where a.slot = p_leaf and a.job_id = any (v_young || v_waiting);
+    v_kept := v_tickets || v_young;
+    insert into stem.ring_finished select f.* from stem.finished f where f.slot = p_leaf and f.job_id = any (v_kept);
+    insert into stem.ring_jobs select j.* from stem.jobs j where j.slot = p_leaf and j.id = any (v_kept);
+    insert into stem.ring_attempts select a.* from stem.attempts a where a.slot = p_leaf and a.job_id = any (v_kept);
 
     perform stem._ring_lock(p_leaf);
     perform stem._ring_truncate(p_leaf);
