@@ -56,7 +56,8 @@ declare
     v_now timestamptz := clock_timestamp();
     v_low uuid := stem._uuid7_floor(v_now - interval '10 minutes');
     v_high uuid := stem._uuid7_floor(v_now + interval '10 minutes');
-    v_period bigint := stem._period_at(v_now + interval '10 minutes');
+    v_period bigint;
+    v_start timestamptz;
     v_bad uuid;
 begin
     select u.id into v_bad from unnest(p_ids) u(id) where u.id is null or u.id not between v_low and v_high limit 1;
@@ -66,8 +67,12 @@ begin
             detail = format('server_time=%s', extract(epoch from v_now)),
             hint = 'Ids are UUIDv7 and may differ from the server''s clock by 10 minutes. Set the producer''s clock right.';
     end if;
-    -- The 20 minutes hold one boundary at most.
-    bound := (select stem._uuid7_floor(r.origin + v_period * r.period) from stem.ring r);
+    -- The 20 minutes hold one boundary at most: the start of the period that ends them.
+    select p.number, r.origin + p.number * r.period into v_period, v_start
+    from stem.ring r
+    cross join lateral (
+        select floor(extract(epoch from v_now + interval '10 minutes' - r.origin) / extract(epoch from r.period))::bigint as number) p;
+    bound := case when v_start > v_now - interval '10 minutes' then stem._uuid7_floor(v_start) else v_low end;
     below := (v_period - 1) & 7;
     above := v_period & 7;
 end $$;
