@@ -25,7 +25,7 @@ func TestReplayAfterTheLeafIsGone(t *testing.T) {
 	before, err := l.plane.DeadLetter(t.Context(), job)
 	must(t, err)
 	run(t, l.owner, "truncate stem.jobs_0, stem.attempts_0, stem.finished_0")
-	run(t, l.owner, "update stem.ring set current = 3")
+	run(t, l.owner, "update stem.ring set origin = origin - 3 * period")
 
 	list, err := l.plane.Replay(t.Context(), "fixed", 0, job)
 	must(t, err)

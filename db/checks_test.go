@@ -26,6 +26,7 @@ func TestImpossibleRows(t *testing.T) {
 		"unique_keys": {"key": "'k'", "job_id": "gen_random_uuid()", "scope": "2"},
 		"queues":      {"name": "'q'"},
 		"ring":        {"only_row": "true"},
+		"ring_work":   {"only_row": "true"},
 	}
 	for _, c := range []struct{ table, column, value string }{
 		{"jobs", "priority", "-1"},
@@ -108,7 +109,10 @@ func TestImpossibleRows(t *testing.T) {
 		{"ring", "only_row", "false"},
 		{"ring", "only_row", "true"},
 		{"ring", "period", "'1 minute'"},
-		{"ring", "current", "8"},
+		{"ring", "period", "'1 month'"},
+		{"ring_work", "only_row", "false"},
+		{"ring_work", "only_row", "true"},
+		{"ring_work", "phase", "4"},
 	} {
 		var columns, values string
 		row := map[string]string{c.column: c.value}

@@ -271,7 +271,8 @@ func TestXidBeforePosition(t *testing.T) {
 			if function != "enqueue_one" && function != "enqueue_many" {
 				return // these delete a row before anything else
 			}
-			l.mutate(t, function, "    select r.current into v_slot", "    perform stem.draw();\n    select r.current into v_slot")
+			before := map[string]string{"enqueue_one": "    v_due :=", "enqueue_many": "    with envelope as ("}[function]
+			l.mutate(t, function, before, "    perform stem.draw();\n"+before)
 			wantCode(t, calls[function](), "TEST1")
 		})
 	}

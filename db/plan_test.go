@@ -67,6 +67,9 @@ func TestPlans(t *testing.T) {
 		run(t, conn, "select stem.enqueue('t', unique_key => gen_random_uuid()::text)")
 		run(t, conn, "select * from stem.job_states(array[gen_random_uuid()])")
 		run(t, conn, "select * from stem.suspects('{default}')")
+		for phase := range 3 {
+			run(t, conn, "select stem._ring_phase(1, $1::smallint), stem._ring_move(0::smallint, 1::smallint, now(), 10)", phase)
+		}
 		if _, err := store.New(conn).Horizon(t.Context(), []string{"default"}, []int16{5}, []int64{0}); err != nil {
 			t.Fatal(err)
 		}

@@ -3,13 +3,14 @@ package db_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/store"
 )
 
-// turn makes the ring's period be over and turns it.
+// turn goes to the middle of the next period of the ring, and empties the leaf that comes after it.
 func (l *lab) turn(t *testing.T) {
 	t.Helper()
 	if got := l.rotate(t); got != "turned" {
@@ -19,12 +20,28 @@ func (l *lab) turn(t *testing.T) {
 
 func (l *lab) rotate(t *testing.T) string {
 	t.Helper()
-	run(t, l.owner, "update stem.ring set since = clock_timestamp() - period")
-	result, err := store.New(l.me).Rotate(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	l.nextPeriod(t)
+	return l.empty(t, l.me)
+}
+
+func (l *lab) nextPeriod(t *testing.T) {
+	t.Helper()
+	run(t, l.owner, "update stem.ring set origin = clock_timestamp() - (stem._period_at(clock_timestamp()) + 1.5)::float8 * period")
+}
+
+// empty calls stem.rotate until there is nothing left to move.
+func (l *lab) empty(t *testing.T, db store.DBTX) string {
+	t.Helper()
+	for {
+		result, err := store.New(db).Rotate(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result != "moving" {
+			return result
+		}
+		run(t, l.owner, "update stem.ring_work set rest_until = null")
 	}
-	return result
 }
 
 // TestRotateKeeps: what has a ticket and what finished lately stays, with its attempts; the rest goes.
@@ -38,12 +55,23 @@ func TestRotateKeeps(t *testing.T) {
 	finish(t, l.me, w, c, jobs[1:]...)
 	run(t, l.owner, "update stem.finished set finished_at = now() - interval '30 hours' where job_id = $1", jobs[1])
 	ready := enqueue(t, l.me, 1, "")[0]
-	later := enqueue(t, l.me, 1, "delay => '9 days'")[0]
+	later := enqueue(t, l.me, 1, `delay => '9 days', priority => 7, expires_at => now() + interval '90 days', hard_limit => '5 minutes',
+		soft_limit => '4 minutes', unique_key => 'k', headers => '{"tenant": "t1"}', max_attempts => 3`)[0]
 	for _, job := range jobs {
 		run(t, l.owner, "insert into stem.attempts (job_id, slot, attempt, generation, outcome) values ($1, 0, 1, 1, 'failed')", job)
 	}
+	rows := func() []string {
+		t.Helper()
+		return column[string](t, l.owner, `select (to_jsonb(j) - 'slot')::text from stem.jobs j where id <> $1
+			union all select (to_jsonb(f) - 'slot')::text from stem.finished f where job_id <> $1
+			union all select (to_jsonb(a) - 'slot')::text from stem.attempts a where job_id <> $1 order by 1`, jobs[1])
+	}
+	before := rows()
 	for range 8 {
 		l.turn(t)
+	}
+	if diff := cmp.Diff(before, rows()); diff != "" {
+		t.Errorf("what outlived its leaf changed: %s", diff)
 	}
 	for _, job := range append(jobs, ready, later) {
 		want := 1
@@ -67,16 +95,18 @@ func TestRotateBusy(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	tx := begin(t, connectOwner(t, l), "read committed")
-	run(t, tx, "lock table stem.jobs_1 in access share mode")
+	run(t, tx, "lock table stem.jobs_2 in access share mode")
 	if got := l.rotate(t); got != "busy" {
 		t.Fatalf("got %s", got)
 	}
 	enqueue(t, l.me, 1, "")
-	if n := one[int](t, l.owner, "select current from stem.ring"); n != 0 {
-		t.Errorf("the ring moved to %d", n)
+	if n := one[int](t, l.owner, "select emptied from stem.ring_work"); n != 8 {
+		t.Errorf("the leaf of period %d was emptied", n)
 	}
 	rollback(t, tx)
-	l.turn(t)
+	if got := l.empty(t, l.me); got != "turned" {
+		t.Errorf("got %s after the lock was gone", got)
+	}
 }
 
 // TestRotateWantsFreshSnapshots: a REPEATABLE READ caller took its snapshot before a transaction that enqueued into the next
@@ -88,24 +118,22 @@ func TestRotateWantsFreshSnapshots(t *testing.T) {
 		if mutant {
 			l.mutate(t, "rotate", "perform stem._wants_fresh_snapshots('rotate');", "")
 		}
-		// Within 20 minutes of a turn an enqueue also reads the previous leaf, for repeated ids, and holds that too.
-		run(t, l.owner, "update stem.ring set since = clock_timestamp() - interval '30 minutes'")
 		tx := l.begin(t)
 		job := enqueue(t, tx, 1, "")[0]
-		for range 7 {
+		for range 6 {
 			l.turn(t)
 		}
-		run(t, l.owner, "update stem.ring set since = clock_timestamp() - period")
+		l.nextPeriod(t)
 		strict := begin(t, l.connect(t), pgx.RepeatableRead)
 		run(t, strict, "select 1")
 		commit(t, tx)
-		_, err := store.New(strict).Rotate(t.Context())
+		result, err := store.New(strict).Rotate(t.Context())
 		if !mutant {
 			wantCode(t, err, "25000")
 			rollback(t, strict)
 			l.turn(t)
-		} else if err != nil {
-			t.Fatal(err)
+		} else if err != nil || result != "turned" {
+			t.Fatal(result, err)
 		} else {
 			commit(t, strict)
 		}
@@ -124,11 +152,9 @@ func TestRotateBesideOldTransaction(t *testing.T) {
 		t.Run(map[bool]string{false: "as it is", true: "mutant: no SHARE lock"}[mutant], func(t *testing.T) {
 			t.Parallel()
 			l := open(t)
-			// Within 20 minutes of a turn an enqueue also reads the previous leaf, for repeated ids, and holds that too.
-			run(t, l.owner, "update stem.ring set since = clock_timestamp() - interval '30 minutes'")
 			tx := l.begin(t)
 			job := enqueue(t, tx, 1, "")[0]
-			for range 7 {
+			for range 6 {
 				l.turn(t)
 			}
 			if !mutant {
@@ -136,22 +162,26 @@ func TestRotateBesideOldTransaction(t *testing.T) {
 					t.Errorf("got %s beside the open transaction", got)
 				}
 				commit(t, tx)
-				l.turn(t)
+				if got := l.empty(t, l.me); got != "turned" {
+					t.Errorf("got %s after its commit", got)
+				}
 				if n := one[int](t, l.owner, "select count(*) from stem.jobs where id = $1", job); n != 1 {
 					t.Error("the job lost its envelope")
 				}
 				return
 			}
-			l.mutate(t, "rotate", "when 0 then lock table stem.jobs_0 in share mode;", "when 0 then null;",
-				"    case v_next\n        when 0 then lock table stem.jobs_0, ", "    perform pg_advisory_xact_lock_shared(4711);\n    case v_next\n        when 0 then lock table stem.jobs_0, ",
-				"SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
+			const hold, lock = "perform stem._ring_hold(p_leaf);", "perform stem._ring_lock(p_leaf);"
+			l.mutate(t, "_ring_empty", hold, "", lock, "perform pg_advisory_xact_lock_shared(4711); "+lock)
+			l.mutate(t, "rotate", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
 			openGate := l.closeGate(t)
-			run(t, l.owner, "update stem.ring set since = clock_timestamp() - period")
+			l.nextPeriod(t)
 			call := labtest.Start(func() (string, error) { return store.New(l.me).Rotate(t.Context()) })
 			l.awaitBlocked(t, pid(l.me))
 			commit(t, tx)
 			openGate()
-			call.Wait(t)
+			if got := call.Wait(t); got != "turned" {
+				t.Fatal(got)
+			}
 			if n := one[int](t, l.owner, "select count(*) from stem.jobs where id = $1", job); n != 0 {
 				t.Error("the mutant kept the envelope: this test sees nothing")
 			}

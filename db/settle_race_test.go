@@ -57,7 +57,7 @@ func TestFinishBesideOpenComplete(t *testing.T) {
 
 func claimStates(t *testing.T, db store.DBTX, id, job uuid.UUID, attempt int32) string {
 	t.Helper()
-	rows, err := store.New(db).ClaimStates(t.Context(), []uuid.UUID{job}, []uuid.UUID{id}, []int16{0}, []int32{attempt})
+	rows, err := store.New(db).ClaimStates(t.Context(), []uuid.UUID{job}, []uuid.UUID{id}, []int32{attempt})
 	if err != nil || len(rows) != 1 {
 		t.Fatalf("%v, %v", rows, err)
 	}

@@ -79,7 +79,7 @@ func (q *Queue) translate(err error) error {
 			q.offset.Store(int64(time.Until(time.UnixMicro(int64(seconds * 1e6)))))
 		}
 		return fmt.Errorf("%w: %w", ErrClock, err)
-	case pg.Code == "ST003", pg.Code == "23505" && strings.HasPrefix(pg.ConstraintName, "jobs_"):
+	case pg.Code == "23505" && strings.HasPrefix(pg.ConstraintName, "jobs_"):
 		return fmt.Errorf("%w: %w", ErrDuplicateID, err)
 	case pg.Code == "25P02":
 		return fmt.Errorf("%w: %w", ErrTxAborted, err)

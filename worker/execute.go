@@ -120,7 +120,7 @@ func newRun(row *store.ClaimRow, s *session) *queue.Run {
 		},
 		Attempt: int(row.Attempt), Failures: int(row.Failures), Crashes: int(row.Crashes), Releases: int(row.Releases),
 		Generation: int(row.Generation), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
-		Claim: &claim.Claim{ID: row.ClaimID, Job: row.JobID, Worker: s.id, Slot: row.Slot, Attempt: int(row.Attempt)},
+		Claim: &claim.Claim{ID: row.ClaimID, Job: row.JobID, Worker: s.id, Attempt: int(row.Attempt)},
 	}
 }
 

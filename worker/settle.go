@@ -264,13 +264,13 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 		return nil
 	}
 	jobs, claims := make([]uuid.UUID, len(batch)), make([]uuid.UUID, len(batch))
-	slots, attempts := make([]int16, len(batch)), make([]int32, len(batch))
+	attempts := make([]int32, len(batch))
 	for i, o := range batch {
-		jobs[i], claims[i], slots[i], attempts[i] = o.held.row.JobID, o.held.row.ClaimID, o.held.row.Slot, o.held.row.Attempt
+		jobs[i], claims[i], attempts[i] = o.held.row.JobID, o.held.row.ClaimID, o.held.row.Attempt
 	}
 	ctx, cancel := context.WithTimeout(life, 10*time.Second)
 	defer cancel()
-	rows, err := s.db.ClaimStates(ctx, jobs, claims, slots, attempts)
+	rows, err := s.db.ClaimStates(ctx, jobs, claims, attempts)
 	if err != nil {
 		if life.Err() == nil {
 			s.log.WarnContext(life, "cannot look up claims; trying again", "worker", s.id, "error", err)

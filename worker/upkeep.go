@@ -73,17 +73,9 @@ func (s *session) upkeepLoop(life context.Context) {
 }
 
 func (s *session) upkeep(life context.Context) {
+	s.turnRing(life)
 	ctx, cancel := context.WithTimeout(life, time.Minute)
 	defer cancel()
-	result, err := s.db.Rotate(ctx)
-	switch {
-	case err != nil:
-		s.log.WarnContext(life, "turn the ring", "error", err)
-	case result == "turned":
-		s.log.InfoContext(life, "the ring turned: the oldest leaf is retired")
-	case result == "busy":
-		s.log.WarnContext(life, "the ring could not turn: its next leaf is locked, or another worker is at it")
-	}
 	for {
 		pruned, err := s.db.PruneKeys(ctx, dueBatch)
 		if err != nil || pruned < dueBatch {
@@ -92,6 +84,37 @@ func (s *session) upkeep(life context.Context) {
 	}
 	if adopted, err := s.db.AdoptOrphans(ctx); err == nil && adopted > 0 {
 		s.log.WarnContext(life, "claims of unknown workers found; they will be rescued", "workers", adopted)
+	}
+}
+
+// turnRing empties the next leaf of the ring when it is time. What outlives the leaf is moved batch by batch, with pauses as long
+// as the batches take; for a minute at most, so that the rest of the upkeep has its turn.
+func (s *session) turnRing(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, time.Minute)
+	defer cancel()
+	for {
+		began := time.Now()
+		result, err := s.db.Rotate(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil:
+			s.log.WarnContext(life, "turn the ring", "error", err)
+		case result == "turned":
+			s.log.InfoContext(life, "the ring turned: the oldest leaf is retired")
+		case result == "busy":
+			s.log.WarnContext(life, "the ring could not turn: its next leaf is locked")
+		case result == "late":
+			s.log.WarnContext(life, "the ring did not turn in time: what its next leaf holds stays for one more turn")
+		case result == "moving":
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Since(began) + time.Millisecond):
+				continue
+			}
+		}
+		return
 	}
 }
 

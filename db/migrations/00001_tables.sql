@@ -9,15 +9,32 @@ create schema stem;
 -- draw positions long before it writes them, and the low-water mark of the claim would step over them.
 create sequence stem.ticket_pos as bigint cache 1;
 
--- The ring: which of the eight leaves new envelopes go to. The period may not be shorter than 30 minutes,
--- because enqueue looks for a repeated id in the current and the previous leaf only (00002_enqueue.sql).
+-- The ring of eight leaves (docs/adr/0003-ring.md). Time is cut into periods counted from origin, and period n belongs to leaf
+-- n & 7. An envelope goes to the leaf of its id's own time, so an id has one leaf whoever enqueues it, when, and with whatever
+-- snapshot; hence neither column may change while ids of the last and next 10 minutes are about. A period below 30 minutes would
+-- let those ids touch three leaves.
 create table stem.ring (
     only_row boolean primary key default true check (only_row),
-    current smallint not null default 0 check (current between 0 and 7),
-    since timestamptz not null default clock_timestamp(),
-    period interval not null default '4 hours' check (period >= '30 minutes')
+    origin timestamptz not null default clock_timestamp() - interval '32 hours',
+    period interval not null default '4 hours'
+        check (period between '30 minutes' and '30 days' and extract(year from period) = 0 and extract(month from period) = 0)
 );
 insert into stem.ring default values;
+
+-- How far stem.rotate is. Apart from stem.ring, which every enqueue reads: this row is rewritten with each batch.
+create table stem.ring_work (
+    emptied bigint not null default 8, -- the period whose leaf was emptied last
+    target bigint, -- the period whose leaf is being emptied
+    at_pos bigint not null default 0, -- how far this phase has walked, in the order of the primary key that it walks
+    rest_until timestamptz,
+    at_time timestamptz not null default '-infinity',
+    at_job uuid not null default '00000000-0000-0000-0000-000000000000',
+    at_lane smallint not null default -1,
+    phase smallint not null default 0 check (phase between 0 and 3), -- scheduled, ready, finished, and the rest under the lock
+    only_row boolean primary key default true check (only_row),
+    at_queue text not null default ''
+);
+insert into stem.ring_work default values;
 
 create table stem.jobs (
     created_at timestamptz not null default clock_timestamp(),

@@ -29,27 +29,36 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- A captured signed row must not be enqueued a second time. Its id may be used for 20 minutes (10 on each side
--- of the server's clock), so the primary key of the current leaf refuses it, and for the 20 minutes after the ring
--- turned the previous leaf is looked at too. There is no handler for the key's 23505 anywhere: it would open a
--- savepoint for every enqueue.
+-- The period of the ring that an instant belongs to; its leaf is that & 7.
 -- +goose StatementBegin
-create function stem._check_ids(p_ids uuid[]) returns void
+create function stem._period_at(p_at timestamptz) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set jit = off
-set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return (select floor(extract(epoch from p_at - r.origin) / extract(epoch from r.period))::bigint from stem.ring r);
+end $$;
+-- +goose StatementEnd
+
+-- Checks the ids of new jobs, and says where their envelopes go: ids below bound to leaf below, the others to leaf above.
+--
+-- A captured signed row must not be enqueued a second time. Its id may be used for 20 minutes (10 on each side of the server's
+-- clock), and for that long its envelope stays in the one leaf that its own time says: the leaf's primary key refuses the second
+-- [race]. A leaf chosen by the instant of the call let a repeated id in wherever the ring turned in between: during a wait for
+-- a unique key, beside an open transaction, and under an old snapshot. There is no handler for the key's 23505 anywhere: it
+-- would open a savepoint for every enqueue.
+-- +goose StatementBegin
+create function stem._leaves(p_ids uuid[], out bound uuid, out below smallint, out above smallint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_low uuid := stem._uuid7_floor(v_now - interval '10 minutes');
     v_high uuid := stem._uuid7_floor(v_now + interval '10 minutes');
+    v_period bigint;
+    v_start timestamptz;
     v_bad uuid;
-    v_previous smallint;
 begin
     select u.id into v_bad from unnest(p_ids) u(id) where u.id is null or u.id not between v_low and v_high limit 1;
     if found then
@@ -58,23 +67,14 @@ begin
             detail = format('server_time=%s', extract(epoch from v_now)),
             hint = 'Ids are UUIDv7 and may differ from the server''s clock by 10 minutes. Set the producer''s clock right.';
     end if;
-    select (r.current + 7) % 8 into v_previous from stem.ring r where r.since > v_now - interval '20 minutes';
-    if found then
-        -- Leaf by leaf: a plan over the parent locks all eight until the caller commits, and the ring could not turn.
-        case v_previous
-            when 0 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_0 j where j.slot = 0 and j.id = u.id) limit 1;
-            when 1 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_1 j where j.slot = 1 and j.id = u.id) limit 1;
-            when 2 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_2 j where j.slot = 2 and j.id = u.id) limit 1;
-            when 3 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_3 j where j.slot = 3 and j.id = u.id) limit 1;
-            when 4 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_4 j where j.slot = 4 and j.id = u.id) limit 1;
-            when 5 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_5 j where j.slot = 5 and j.id = u.id) limit 1;
-            when 6 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_6 j where j.slot = 6 and j.id = u.id) limit 1;
-            when 7 then select u.id into v_bad from unnest(p_ids) u(id) where exists (select from stem.jobs_7 j where j.slot = 7 and j.id = u.id) limit 1;
-        end case;
-        if found then
-            raise exception using errcode = 'ST003', message = format('job id %s was enqueued before', v_bad);
-        end if;
-    end if;
+    -- The 20 minutes hold one boundary at most: the start of the period that ends them.
+    select p.number, r.origin + p.number * r.period into v_period, v_start
+    from stem.ring r
+    cross join lateral (
+        select floor(extract(epoch from v_now + interval '10 minutes' - r.origin) / extract(epoch from r.period))::bigint as number) p;
+    bound := case when v_start > v_now - interval '10 minutes' then stem._uuid7_floor(v_start) else v_low end;
+    below := (v_period - 1) & 7;
+    above := v_period & 7;
 end $$;
 -- +goose StatementEnd
 
@@ -236,11 +236,11 @@ as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
-    v_slot smallint;
+    v_leaves record := stem._leaves(array[p_id]);
+    v_slot smallint := case when p_id < v_leaves.bound then v_leaves.below else v_leaves.above end;
     v_due timestamptz;
     v_holder uuid;
 begin
-    perform stem._check_ids(array[p_id]);
     if p_unique_key is not null then
         v_holder := (stem._take_keys(
             array[p_id],
@@ -253,7 +253,6 @@ begin
             return;
         end if;
     end if;
-    select r.current into v_slot from stem.ring r;
     v_due := coalesce(p_run_at, v_now + p_delay_us * interval '1 microsecond');
     insert into stem.jobs (
         slot, id, queue, task, payload, codec, headers, priority, run_at, delay_us, nominal_at, expires_at, max_attempts,
@@ -314,7 +313,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_slot smallint;
+    v_leaves record := stem._leaves(p_ids);
+    v_bound uuid := v_leaves.bound;
+    v_below smallint := v_leaves.below;
+    v_above smallint := v_leaves.above;
     v_holders uuid[];
     v_wake uuid[] := '{}';
     v_task text := case when cardinality(p_tasks) = 1 then p_tasks[1] end;
@@ -337,7 +339,6 @@ declare
     v_key_id text := case when cardinality(p_sig_key_ids) = 1 then p_sig_key_ids[1] end;
     v_alg text := case when cardinality(p_sig_algs) = 1 then p_sig_algs[1] end;
 begin
-    perform stem._check_ids(p_ids);
     if cardinality(array_remove(p_unique_keys, null)) > 0 then
         v_holders := stem._take_keys(
             p_ids,
@@ -358,14 +359,13 @@ begin
               and (v_holders[u.ord] is null or v_holders[u.ord] = u.id)
             group by coalesce(u.queue, v_queue));
     end if;
-    select r.current into v_slot from stem.ring r;
     with envelope as (
         insert into stem.jobs (
             slot, id, queue, task, payload, codec, headers, priority, run_at, delay_us, nominal_at, expires_at, max_attempts,
             hard_limit_us, soft_limit_us, unique_key, unique_scope, origin, payload_version, group_name, issued_at,
             sig, sig_key_id, sig_alg, created_at)
         select
-            v_slot, u.id, coalesce(u.queue, v_queue), coalesce(u.task, v_task), coalesce(u.payload, v_payload), coalesce(u.codec, v_codec),
+            case when u.id < v_bound then v_below else v_above end, u.id, coalesce(u.queue, v_queue), coalesce(u.task, v_task), coalesce(u.payload, v_payload), coalesce(u.codec, v_codec),
             coalesce(u.headers, v_headers), coalesce(u.priority, v_priority), coalesce(u.run_at, v_run_at), coalesce(u.delay_us, v_delay),
             coalesce(u.nominal_at, v_nominal_at), coalesce(u.expires_at, v_expires_at), coalesce(u.max_attempts, v_max_attempts),
             coalesce(u.hard_limit_us, v_hard_limit), coalesce(u.soft_limit_us, v_soft_limit), u.unique_key,
@@ -381,17 +381,17 @@ begin
             expires_at, max_attempts, hard_limit_us, soft_limit_us, unique_key, unique_scope, origin,
             payload_version, group_name, issued_at, sig, sig_key_id, sig_alg, ord)
         where v_holders[u.ord] is null or v_holders[u.ord] = u.id
-        returning id, queue, priority, max_attempts, unique_scope, expires_at,
+        returning id, slot, queue, priority, max_attempts, unique_scope, expires_at,
             coalesce(run_at, v_now + delay_us * interval '1 microsecond', v_now) as due
     ), ready as (
         -- Reads from the envelopes' RETURNING, never from a sibling: the transaction must have its xid before it
         -- draws a position (sibling CTEs run in any order, and did draw first).
         insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts, unique_scope, wake)
-        select e.queue, e.priority, nextval('stem.ticket_pos'), e.id, v_slot, e.max_attempts, e.unique_scope, e.id = any (v_wake)
+        select e.queue, e.priority, nextval('stem.ticket_pos'), e.id, e.slot, e.max_attempts, e.unique_scope, e.id = any (v_wake)
         from envelope e where e.due <= v_now
     )
     insert into stem.scheduled (run_at, job_id, slot, queue, lane, expires_at, max_attempts, unique_scope, wake)
-    select e.due, e.id, v_slot, e.queue, e.priority, e.expires_at, e.max_attempts, e.unique_scope, p_wake
+    select e.due, e.id, e.slot, e.queue, e.priority, e.expires_at, e.max_attempts, e.unique_scope, p_wake
     from envelope e where e.due > v_now;
 
     return query
@@ -494,6 +494,7 @@ drop function stem._take_keys;
 drop function stem._replace_waiting;
 drop function stem._keep_nothing;
 drop function stem._wants_fresh_snapshots;
-drop function stem._check_ids;
+drop function stem._leaves;
+drop function stem._period_at;
 drop function stem._uuid7_floor;
 drop function stem.uuid7;

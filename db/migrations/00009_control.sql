@@ -239,7 +239,7 @@ begin
     end if;
 
     delete from stem.dead x where x.id = p_job;
-    select r.current into v_slot from stem.ring r where r.only_row;
+    v_slot := stem._period_at(clock_timestamp()) & 7;
     -- It is there already when the leaf has not been emptied since the job was enqueued or last replayed.
     insert into stem.jobs (
         slot, id, queue, task, payload, codec, headers, priority, run_at, delay_us, nominal_at, expires_at, max_attempts,

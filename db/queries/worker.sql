@@ -86,7 +86,7 @@ select stem.complete(@job::uuid, @claim::uuid, @worker::uuid, nullif(@age_us::bi
 
 -- name: ClaimStates :many
 select s.job_id::uuid as job_id, s.state::text as state
-from stem.claim_states(@jobs::uuid[], @claims::uuid[], @slots::smallint[], @attempts::integer[]) s;
+from stem.claim_states(@jobs::uuid[], @claims::uuid[], @attempts::integer[]) s;
 
 -- name: Due :one
 select d.moved::integer as moved, d.expired::integer as expired, coalesce(d.next_us, -1)::bigint as next_us

@@ -13,7 +13,6 @@ type Claim struct {
 	ID      uuid.UUID
 	Job     uuid.UUID
 	Worker  uuid.UUID
-	Slot    int16
 	Attempt int
 	Started time.Time // monotonic; zero until the handler begins
 

@@ -172,7 +172,7 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 
 const claimStates = `-- name: ClaimStates :many
 select s.job_id::uuid as job_id, s.state::text as state
-from stem.claim_states($1::uuid[], $2::uuid[], $3::smallint[], $4::integer[]) s
+from stem.claim_states($1::uuid[], $2::uuid[], $3::integer[]) s
 `
 
 type ClaimStatesRow struct {
@@ -180,13 +180,8 @@ type ClaimStatesRow struct {
 	State string
 }
 
-func (q *Queries) ClaimStates(ctx context.Context, jobs []uuid.UUID, claims []uuid.UUID, slots []int16, attempts []int32) ([]ClaimStatesRow, error) {
-	rows, err := q.db.Query(ctx, claimStates,
-		jobs,
-		claims,
-		slots,
-		attempts,
-	)
+func (q *Queries) ClaimStates(ctx context.Context, jobs []uuid.UUID, claims []uuid.UUID, attempts []int32) ([]ClaimStatesRow, error) {
+	rows, err := q.db.Query(ctx, claimStates, jobs, claims, attempts)
 	if err != nil {
 		return nil, err
 	}
