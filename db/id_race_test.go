@@ -68,6 +68,7 @@ func twice(t *testing.T, test func(t *testing.T, l *lab, mutant bool)) {
 func TestSameIDWhileWaitingForAKey(t *testing.T) {
 	t.Parallel()
 	twice(t, func(t *testing.T, l *lab, mutant bool) {
+		t.Helper()
 		id := newID(t)
 		if err := l.enqueueID(t, l.me, id, nil); err != nil {
 			t.Fatal(err)
@@ -91,6 +92,7 @@ func TestSameIDWhileWaitingForAKey(t *testing.T) {
 func TestSameIDBesideOpenTransaction(t *testing.T) {
 	t.Parallel()
 	twice(t, func(t *testing.T, l *lab, mutant bool) {
+		t.Helper()
 		id := newID(t)
 		tx := l.begin(t)
 		if err := l.enqueueID(t, tx, id, nil); err != nil {
@@ -112,6 +114,7 @@ func TestSameIDBesideOpenTransaction(t *testing.T) {
 func TestSameIDUnderOldSnapshot(t *testing.T) {
 	t.Parallel()
 	twice(t, func(t *testing.T, l *lab, mutant bool) {
+		t.Helper()
 		id := newID(t)
 		tx := begin(t, l.connect(t), pgx.RepeatableRead)
 		run(t, tx, "select 1")
