@@ -232,7 +232,7 @@ func (s *session) wants() ([]int32, int) {
 	for i, l := range s.lines {
 		prefetch := 0
 		if l.mean > 0 {
-			prefetch = min(l.slots*int(20*time.Millisecond/max(l.mean, 10*time.Microsecond)), 4*l.slots, 1000)
+			prefetch = min(l.slots*int(20*time.Millisecond/max(l.mean, 10*time.Microsecond)), 1000)
 		}
 		want := max(l.free+prefetch-len(l.buffer), 0)
 		wants[i], total = int32(want), total+want //nolint:gosec // at most 11 000

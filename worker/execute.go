@@ -46,10 +46,13 @@ func (s *session) execute(h *held) {
 		// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends: see returned.
 		s.settle(h, s.failure(h.run, ErrHardLimit))
 	})()
-	err := call(ctx, handler, h.run)
-	s.leave(h)
-	s.returned(h)
-	s.settle(h, s.judge(h, err))
+	err := errGoexit
+	defer func() { // also while Goexit ends this goroutine
+		s.leave(h)
+		s.returned(h)
+		s.settle(h, s.judge(h, err))
+	}()
+	err = call(ctx, handler, h.run)
 }
 
 // limit runs end after d, unless the returned function is called first.
@@ -141,26 +144,17 @@ func decodeHeaders(b []byte) (map[string]string, error) {
 	return headers, json.Unmarshal(b, &headers)
 }
 
-// call runs the handler on a goroutine of its own, so that runtime.Goexit ends that one and not the slot.
+// errGoexit is what came of a handler that ended its goroutine.
+var errGoexit = errors.New("handler called runtime.Goexit")
+
+// call runs the handler and turns a panic into an error. It does not return when the handler calls runtime.Goexit.
 func call(ctx context.Context, handler Handler, run *queue.Run) (err error) {
-	done := make(chan error, 1)
-	go func() {
-		returned := false
-		var err error
-		defer func() {
-			if !returned {
-				if p := recover(); p != nil {
-					err = &PanicError{Value: p, Stack: trim(debug.Stack())}
-				} else {
-					err = errors.New("handler called runtime.Goexit")
-				}
-			}
-			done <- err
-		}()
-		err = handler(ctx, run)
-		returned = true
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: trim(debug.Stack())}
+		}
 	}()
-	return <-done
+	return handler(ctx, run)
 }
 
 // trim cuts the frames of recovery itself, and what no error text needs.
