@@ -271,7 +271,7 @@ func TestXidBeforePosition(t *testing.T) {
 			if function != "enqueue_one" && function != "enqueue_many" {
 				return // these delete a row before anything else
 			}
-			before := map[string]string{"enqueue_one": "    v_due :=", "enqueue_many": "    with envelope as ("}[function]
+			before := map[string]string{"enqueue_one": "    insert into stem.jobs (", "enqueue_many": "    with envelope as ("}[function]
 			l.mutate(t, function, before, "    perform stem.draw();\n"+before)
 			wantCode(t, calls[function](), "TEST1")
 		})

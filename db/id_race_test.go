@@ -16,7 +16,7 @@ import (
 // here that look came too early, saw nothing uncommitted, or had an old snapshot: shown on that form before it was replaced.)
 func (l *lab) oldLeaf(t *testing.T) {
 	t.Helper()
-	l.mutate(t, "enqueue_one", "    v_due :=", "    v_slot := (select w.emptied & 7 from stem.ring_work w);\n    v_due :=")
+	l.mutate(t, "enqueue_one", "floor(extract(epoch from v_last - r.origin) / extract(epoch from r.period))::bigint & 7", "(select w.emptied & 7 from stem.ring_work w)")
 }
 
 // ringTurns is what the old form took for a turn; for the present one it means nothing.
@@ -155,5 +155,42 @@ func TestSameIDAcrossTheBoundary(t *testing.T) {
 		if got := one[[]int](t, l.owner, leaves, job); got[0] != leaf || got[1] != leaf {
 			t.Errorf("the envelope is in leaf %d and the ticket says %d, want %d", got[0], got[1], leaf)
 		}
+	}
+}
+
+// TestBothEnqueuesAgreeOnTheLeaf: a period may begin within a millisecond, and an id has no finer time. Both functions must give
+// an id of that millisecond the same leaf, or one call of each would enqueue it twice. Mutant that it catches: enqueue_one reckons from
+// the start of the id's millisecond.
+func TestBothEnqueuesAgreeOnTheLeaf(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		t.Run(map[bool]string{false: "as it is", true: "mutant: the start of the millisecond"}[mutant], func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			if mutant {
+				l.mutate(t, "enqueue_one", "v_at + interval '999 microseconds'", "v_at")
+			}
+			boundary := one[time.Time](t, l.owner, `update stem.ring set origin = date_trunc('second', clock_timestamp()) + interval '500 microseconds' - 9 * period
+				returning date_trunc('second', clock_timestamp())`)
+			for _, c := range []struct {
+				at        time.Duration
+				one, many int
+			}{{-time.Millisecond, 0, 0}, {0, 1, 1}, {time.Millisecond, 1, 1}} {
+				single, both := idOf(boundary.Add(c.at)), []uuid.UUID{idOf(boundary.Add(c.at)), newIDs()}
+				if mutant && c.at == 0 {
+					c.one = 0
+				}
+				if err := l.enqueueID(t, l.me, single, nil); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := store.New(l.me).EnqueueMany(t.Context(), manyJobs(both...)); err != nil {
+					t.Fatal(err)
+				}
+				const leaf = "select slot from stem.jobs where id = $1"
+				if a, b := one[int](t, l.owner, leaf, single), one[int](t, l.owner, leaf, both[0]); a != c.one || b != c.many {
+					t.Errorf("%v from the boundary: leaf %d by enqueue_one and %d by enqueue_many, want %d and %d", c.at, a, b, c.one, c.many)
+				}
+			}
+		})
 	}
 }

@@ -20,6 +20,7 @@ with space as (
     select 'schema' as kind, 'stem' as name, s.nspowner as owner, s.acl from space s
     union all select r.kind, 'stem.' || r.name, r.relowner, r.acl from relation r
     union all select case f.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end, 'stem.' || f.signature, f.proowner, f.acl from routine f
+    union all select 'domain', 'stem.' || t.typname, t.typowner, null from pg_type t join space s on s.oid = t.typnamespace where t.typtype = 'd'
 ), granted as (
     -- The owner's own rights; what everybody has; and what anybody has on a table or a sequence. What a role was given on a
     -- function, a view or the schema is the operator's business. MAINTAIN came with 17.
@@ -54,6 +55,11 @@ with space as (
         'default ' || (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum))
     from relation r join pg_attribute a on a.attrelid = r.oid
     where r.kind in ('table', 'view', 'type') and not r.relispartition and a.attnum > 0 and not a.attisdropped
+    union all
+    select 'domain', 'stem.' || t.typname, concat_ws(' ', format_type(t.typbasetype, t.typtypmod), case when t.typnotnull then 'not null' end,
+        (select string_agg('constraint ' || c.conname || ' ' || pg_get_constraintdef(c.oid) || case when c.convalidated then '' else ' not valid' end, ' '
+            order by c.conname) from pg_constraint c where c.contypid = t.oid and c.contype <> 'n'))
+    from pg_type t join space s on s.oid = t.typnamespace where t.typtype = 'd'
     union all
     -- 18 has constraints for NOT NULL, which the columns tell already; constraint triggers are triggers.
     select 'constraint', 'stem.' || r.name || '.' || c.conname,

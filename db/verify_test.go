@@ -100,8 +100,11 @@ func TestVerify(t *testing.T) {
 			sql: "alter table stem.ready disable trigger ready_wake", want: "trigger stem.ready.ready_wake changed",
 		},
 		"constraint": {
-			sql: "alter table stem.ready drop constraint ready_crashes_check", want: "constraint stem.ready.ready_crashes_check missing",
-			fix: "alter table stem.ready add constraint ready_crashes_check CHECK ((crashes >= 0))",
+			sql: "alter table stem.dead drop constraint dead_crashes_check", want: "constraint stem.dead.dead_crashes_check missing",
+			fix: "alter table stem.dead add constraint dead_crashes_check CHECK ((crashes >= 0))",
+		},
+		"domain": {
+			sql: "alter domain stem.count drop constraint count", want: "domain stem.count changed",
 		},
 		"column": {
 			sql: "alter table stem.queues alter keep_finished set default false", want: "column stem.queues.keep_finished changed",

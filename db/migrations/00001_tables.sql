@@ -5,6 +5,36 @@
 -- +goose Up
 create schema stem;
 
+-- What a column may hold. Domains, and not CHECK constraints, on the tables that every job goes through: each INSERT statement
+-- parses the text of its table's CHECKs again (ExecRelCheck), 5 µs for each of them, which was more than half of a single enqueue; a
+-- domain's is parsed once a session (docs/adr/0007-domains.md).
+create domain stem.queue_name as text constraint queue_name check (value ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(value) <= 128);
+create domain stem.task_name as text constraint task_name check (value ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(value) <= 128);
+create domain stem.media_type as text constraint media_type check (octet_length(value) between 1 and 128);
+create domain stem.label as text constraint label check (octet_length(value) between 1 and 256);
+create domain stem.payload as bytea constraint payload check (octet_length(value) <= 16777216);
+-- A flat object of strings: only strings are signed alike by everybody.
+create domain stem.headers as jsonb constraint headers check (jsonb_typeof(value) = 'object' and octet_length(value::text) <= 20480
+    and not jsonb_path_exists(value, 'strict $.* ? (@.type() != "string")'));
+create domain stem.unique_key as bytea constraint unique_key check (octet_length(value) between 1 and 2048);
+create domain stem.unique_scope as smallint constraint unique_scope check (value between 0 and 3);
+create domain stem.signature as bytea constraint signature check (octet_length(value) in (32, 64));
+create domain stem.key_id as text constraint key_id check (value ~ '^[A-Za-z0-9_.-]+$' and octet_length(value) <= 64);
+create domain stem.algorithm as text constraint algorithm check (value in ('hmac-sha256', 'ed25519'));
+create domain stem.instant as timestamptz constraint instant check (value between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z');
+create domain stem.delay_us as bigint constraint delay_us check (value between 0 and 31622400000000);
+create domain stem.limit_us as bigint constraint limit_us check (value > 0);
+create domain stem.payload_version as integer constraint payload_version check (value > 0);
+create domain stem.priority as smallint constraint priority check (value between 0 and 9);
+create domain stem.lane as smallint constraint lane check (value between 0 and 9 or value between 100 and 109);
+create domain stem.slot as smallint constraint slot check (value between 0 and 7);
+create domain stem.max_attempts as smallint constraint max_attempts check (value between 1 and 1000);
+create domain stem.attempt as integer constraint attempt check (value >= 0);
+create domain stem.running_attempt as integer constraint running_attempt check (value >= 1);
+create domain stem.count as smallint constraint count check (value >= 0);
+create domain stem.generation as smallint constraint generation check (value >= 1);
+create domain stem.outcome as text constraint outcome check (value in ('completed', 'cancelled', 'expired', 'replaced'));
+
 -- One sequence numbers every ticket. CACHE 1 is load-bearing: with a larger cache a session could
 -- draw positions long before it writes them, and the low-water mark of the claim would step over them.
 create sequence stem.ticket_pos as bigint cache 1;
@@ -38,32 +68,30 @@ insert into stem.ring_work default values;
 
 create table stem.jobs (
     created_at timestamptz not null default clock_timestamp(),
-    issued_at timestamptz not null check (issued_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
-    run_at timestamptz check (run_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
-    expires_at timestamptz check (expires_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
-    nominal_at timestamptz check (nominal_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
-    delay_us bigint check (delay_us between 0 and 31622400000000),
-    hard_limit_us bigint check (hard_limit_us > 0),
-    soft_limit_us bigint check (soft_limit_us > 0),
+    issued_at stem.instant not null,
+    run_at stem.instant,
+    expires_at stem.instant,
+    nominal_at stem.instant,
+    delay_us stem.delay_us,
+    hard_limit_us stem.limit_us,
+    soft_limit_us stem.limit_us,
     id uuid not null,
-    payload_version integer check (payload_version > 0),
-    slot smallint not null check (slot between 0 and 7),
-    priority smallint not null check (priority between 0 and 9),
-    max_attempts smallint not null check (max_attempts between 1 and 1000),
-    unique_scope smallint not null default 0 check (unique_scope between 0 and 3),
-    queue text not null check (queue ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(queue) <= 128),
-    task text not null check (task ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(task) <= 128),
-    codec text not null default 'application/json' check (octet_length(codec) between 1 and 128),
-    origin text not null default 'app' check (octet_length(origin) between 1 and 256),
-    group_name text check (octet_length(group_name) between 1 and 256),
-    payload bytea not null check (octet_length(payload) <= 16777216),
-    -- A flat object of strings: only strings are signed alike by everybody.
-    headers jsonb check (jsonb_typeof(headers) = 'object' and octet_length(headers::text) <= 20480
-        and not jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')),
-    unique_key bytea check (octet_length(unique_key) between 1 and 2048),
-    sig bytea check (octet_length(sig) in (32, 64)),
-    sig_key_id text check (sig_key_id ~ '^[A-Za-z0-9_.-]+$' and octet_length(sig_key_id) <= 64),
-    sig_alg text check (sig_alg in ('hmac-sha256', 'ed25519')),
+    payload_version stem.payload_version,
+    slot smallint not null,
+    priority stem.priority not null,
+    max_attempts stem.max_attempts not null,
+    unique_scope stem.unique_scope not null default 0,
+    queue stem.queue_name not null,
+    task stem.task_name not null,
+    codec stem.media_type not null default 'application/json',
+    origin stem.label not null default 'app',
+    group_name stem.label,
+    payload stem.payload not null,
+    headers stem.headers,
+    unique_key stem.unique_key,
+    sig stem.signature,
+    sig_key_id stem.key_id,
+    sig_alg stem.algorithm,
     check (num_nulls(sig, sig_key_id, sig_alg) in (0, 3)),
     check (run_at is null or delay_us is null),
     check ((unique_key is null) = (unique_scope = 0)),
@@ -77,15 +105,15 @@ create table stem.ready (
     pos bigint not null,
     grace_since timestamptz,
     job_id uuid not null,
-    attempt integer not null default 0 check (attempt >= 0),
-    slot smallint not null check (slot between 0 and 7),
-    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
-    failures smallint not null default 0 check (failures >= 0),
-    crashes smallint not null default 0 check (crashes >= 0),
-    releases smallint not null default 0 check (releases >= 0),
-    generation smallint not null default 1 check (generation >= 1),
-    max_attempts smallint not null check (max_attempts between 1 and 1000),
-    unique_scope smallint not null default 0,
+    attempt stem.attempt not null default 0,
+    slot stem.slot not null,
+    lane stem.lane not null,
+    failures stem.count not null default 0,
+    crashes stem.count not null default 0,
+    releases stem.count not null default 0,
+    generation stem.generation not null default 1,
+    max_attempts stem.max_attempts not null,
+    unique_scope stem.unique_scope not null default 0,
     wake boolean not null default false,
     queue text not null,
     primary key (queue, lane, pos)
@@ -98,19 +126,19 @@ create index ready_job on stem.ready (job_id);
 comment on table stem.ready is 'Tickets of jobs that may be claimed now. Lane = priority, or priority + 100 for a suspect.';
 
 create table stem.scheduled (
-    run_at timestamptz not null check (run_at between '2000-01-01T00:00:00Z' and '2200-01-01T00:00:00Z'),
+    run_at stem.instant not null,
     expires_at timestamptz,
     grace_since timestamptz,
     job_id uuid not null,
-    attempt integer not null default 0 check (attempt >= 0),
-    slot smallint not null check (slot between 0 and 7),
-    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
-    failures smallint not null default 0 check (failures >= 0),
-    crashes smallint not null default 0 check (crashes >= 0),
-    releases smallint not null default 0 check (releases >= 0),
-    generation smallint not null default 1 check (generation >= 1),
-    max_attempts smallint not null check (max_attempts between 1 and 1000),
-    unique_scope smallint not null default 0,
+    attempt stem.attempt not null default 0,
+    slot stem.slot not null,
+    lane stem.lane not null,
+    failures stem.count not null default 0,
+    crashes stem.count not null default 0,
+    releases stem.count not null default 0,
+    generation stem.generation not null default 1,
+    max_attempts stem.max_attempts not null,
+    unique_scope stem.unique_scope not null default 0,
     wake boolean not null default true,
     queue text not null,
     primary key (run_at, job_id)
@@ -131,15 +159,15 @@ create table stem.running (
     job_id uuid not null primary key,
     claim_id uuid not null,
     worker uuid not null,
-    attempt integer not null check (attempt >= 1),
-    slot smallint not null check (slot between 0 and 7),
-    lane smallint not null check (lane between 0 and 9 or lane between 100 and 109),
-    failures smallint not null check (failures >= 0),
-    crashes smallint not null check (crashes >= 0),
-    releases smallint not null check (releases >= 0),
-    generation smallint not null check (generation >= 1),
-    max_attempts smallint not null check (max_attempts between 1 and 1000),
-    unique_scope smallint not null default 0,
+    attempt stem.running_attempt not null,
+    slot stem.slot not null,
+    lane stem.lane not null,
+    failures stem.count not null,
+    crashes stem.count not null,
+    releases stem.count not null,
+    generation stem.generation not null,
+    max_attempts stem.max_attempts not null,
+    unique_scope stem.unique_scope not null default 0,
     queue text not null
 ) with (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
@@ -153,10 +181,10 @@ create table stem.finished (
     finished_at timestamptz not null default clock_timestamp(),
     job_id uuid not null,
     worker uuid,
-    attempt integer not null check (attempt >= 0),
-    slot smallint not null check (slot between 0 and 7),
-    generation smallint not null default 1,
-    outcome text not null check (outcome in ('completed', 'cancelled', 'expired', 'replaced')),
+    attempt stem.attempt not null,
+    slot smallint not null,
+    generation stem.generation not null default 1,
+    outcome stem.outcome not null,
     result bytea,
     primary key (slot, job_id)
 ) partition by list (slot);

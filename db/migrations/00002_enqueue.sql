@@ -29,6 +29,30 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- The instant of a UUIDv7, to the millisecond.
+-- +goose StatementBegin
+create function stem._uuid7_time(p_id uuid) returns timestamptz
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return to_timestamp(('x' || translate(left(p_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0);
+end $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+create function stem._refuse_id(p_id uuid, p_now timestamptz) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ST002',
+        message = format('job id %s is not of this time', coalesce(p_id::text, 'null')),
+        detail = format('server_time=%s', extract(epoch from p_now)),
+        hint = 'Ids are UUIDv7 and may differ from the server''s clock by 10 minutes. Set the producer''s clock right.';
+end $$;
+-- +goose StatementEnd
+
 -- The period of the ring that an instant belongs to; its leaf is that & 7.
 -- +goose StatementBegin
 create function stem._period_at(p_at timestamptz) returns bigint
@@ -62,10 +86,7 @@ declare
 begin
     select u.id into v_bad from unnest(p_ids) u(id) where u.id is null or u.id not between v_low and v_high limit 1;
     if found then
-        raise exception using errcode = 'ST002',
-            message = format('job id %s is not of this time', coalesce(v_bad::text, 'null')),
-            detail = format('server_time=%s', extract(epoch from v_now)),
-            hint = 'Ids are UUIDv7 and may differ from the server''s clock by 10 minutes. Set the producer''s clock right.';
+        perform stem._refuse_id(v_bad, v_now);
     end if;
     -- The 20 minutes hold one boundary at most: the start of the period that ends them.
     select p.number, r.origin + p.number * r.period into v_period, v_start
@@ -220,7 +241,8 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- One job. Same contract as stem.enqueue_many, faster than arrays of one.
+-- One job. Same contract as stem.enqueue_many, faster than arrays of one. The leaf is that of the id's own time, as in stem._leaves:
+-- an id is as long as its millisecond, and a period that begins within it takes it.
 -- +goose StatementBegin
 create function stem.enqueue_one(
     p_id uuid, p_task text, p_queue text, p_payload bytea, p_codec text, p_headers jsonb, p_priority smallint,
@@ -228,49 +250,60 @@ create function stem.enqueue_one(
     p_max_attempts smallint, p_hard_limit_us bigint, p_soft_limit_us bigint,
     p_unique_key bytea, p_unique_scope smallint, p_unique_period_us bigint, p_replace boolean,
     p_origin text, p_payload_version integer, p_group_name text, p_issued_at timestamptz,
-    p_sig bytea, p_sig_key_id text, p_sig_alg text, p_wake boolean
-) returns table (job_id uuid, duplicate boolean, server_time timestamptz, xid text)
+    p_sig bytea, p_sig_key_id text, p_sig_alg text, p_wake boolean,
+    out job_id uuid, out duplicate boolean, out server_time timestamptz, out xid text
+)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
-    v_leaves record := stem._leaves(array[p_id]);
-    v_slot smallint := case when p_id < v_leaves.bound then v_leaves.below else v_leaves.above end;
-    v_due timestamptz;
-    v_holder uuid;
+    v_at timestamptz := stem._uuid7_time(p_id);
+    v_last timestamptz := v_at + interval '999 microseconds';
+    v_scope smallint := coalesce(p_unique_scope, 0::smallint);
+    v_slot smallint;
+    v_due timestamptz := coalesce(p_run_at, v_now + p_delay_us * interval '1 microsecond', v_now);
 begin
+    server_time := v_now;
+    if v_at is null or v_at not between v_now - interval '10 minutes' and v_now + interval '10 minutes' then
+        perform stem._refuse_id(p_id, v_now);
+    end if;
     if p_unique_key is not null then
-        v_holder := (stem._take_keys(
+        job_id := (stem._take_keys(
             array[p_id],
             array[case when p_unique_scope = 3 then stem._period_key(p_unique_key, p_unique_period_us, v_now) else p_unique_key end],
             array[p_unique_scope],
             array[case when p_unique_scope = 3 then stem._period_end(p_unique_period_us, v_now) end],
             array[p_replace]))[1];
-        if v_holder <> p_id then
-            return query select v_holder, true, v_now, pg_current_xact_id()::text;
+        if job_id <> p_id then
+            duplicate := true;
+            xid := pg_current_xact_id()::text;
             return;
         end if;
     end if;
-    v_due := coalesce(p_run_at, v_now + p_delay_us * interval '1 microsecond');
     insert into stem.jobs (
         slot, id, queue, task, payload, codec, headers, priority, run_at, delay_us, nominal_at, expires_at, max_attempts,
         hard_limit_us, soft_limit_us, unique_key, unique_scope, origin, payload_version, group_name, issued_at,
         sig, sig_key_id, sig_alg, created_at)
-    values (
-        v_slot, p_id, p_queue, p_task, p_payload, p_codec, p_headers, p_priority, p_run_at, p_delay_us, p_nominal_at,
-        p_expires_at, p_max_attempts, p_hard_limit_us, p_soft_limit_us, p_unique_key, coalesce(p_unique_scope, 0::smallint),
-        p_origin, p_payload_version, p_group_name, p_issued_at, p_sig, p_sig_key_id, p_sig_alg, v_now);
+    select
+        floor(extract(epoch from v_last - r.origin) / extract(epoch from r.period))::bigint & 7,
+        p_id, p_queue, p_task, p_payload, p_codec, p_headers, p_priority, p_run_at, p_delay_us, p_nominal_at,
+        p_expires_at, p_max_attempts, p_hard_limit_us, p_soft_limit_us, p_unique_key, v_scope,
+        p_origin, p_payload_version, p_group_name, p_issued_at, p_sig, p_sig_key_id, p_sig_alg, v_now
+    from stem.ring r
+    returning slot into v_slot;
     -- The envelope is in, so this transaction has its xid before it draws a position: the claim's low-water mark rests on that.
-    if v_due is null or v_due <= v_now then
+    if v_due <= v_now then
         insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts, unique_scope, wake)
-        values (p_queue, p_priority, nextval('stem.ticket_pos'), p_id, v_slot, p_max_attempts, coalesce(p_unique_scope, 0::smallint), p_wake);
+        values (p_queue, p_priority, nextval('stem.ticket_pos'), p_id, v_slot, p_max_attempts, v_scope, p_wake);
     else
         insert into stem.scheduled (run_at, job_id, slot, queue, lane, expires_at, max_attempts, unique_scope, wake)
-        values (v_due, p_id, v_slot, p_queue, p_priority, p_expires_at, p_max_attempts, coalesce(p_unique_scope, 0::smallint), p_wake);
+        values (v_due, p_id, v_slot, p_queue, p_priority, p_expires_at, p_max_attempts, v_scope, p_wake);
     end if;
-    return query select p_id, false, v_now, pg_current_xact_id()::text;
+    job_id := p_id;
+    duplicate := false;
+    xid := pg_current_xact_id()::text;
 end $$;
 -- +goose StatementEnd
 
@@ -495,6 +528,8 @@ drop function stem._replace_waiting;
 drop function stem._keep_nothing;
 drop function stem._wants_fresh_snapshots;
 drop function stem._leaves;
+drop function stem._refuse_id;
+drop function stem._uuid7_time;
 drop function stem._period_at;
 drop function stem._uuid7_floor;
 drop function stem.uuid7;

@@ -78,13 +78,13 @@ begin
             where g.unique_scope = 1))
     )
     select
-        g.job_id in (select r.job_id from run r), g.queue, g.lane, g.pos, g.job_id, g.slot,
-        g.attempt + 1, g.failures, g.crashes, g.releases, g.generation, g.grace_since,
+        g.job_id in (select r.job_id from run r), g.queue, g.lane::smallint, g.pos, g.job_id, g.slot::smallint,
+        g.attempt + 1, g.failures::smallint, g.crashes::smallint, g.releases::smallint, g.generation::smallint, g.grace_since,
         clock_timestamp(), pg_current_xact_id()::text, coalesce(j.expires_at <= clock_timestamp(), false),
-        j.task, j.queue, j.payload, j.codec, j.headers, j.priority, j.run_at, j.delay_us,
-        j.nominal_at, j.expires_at, j.max_attempts, j.hard_limit_us, j.soft_limit_us,
-        j.unique_key, j.origin, j.payload_version, j.group_name, j.issued_at, j.created_at,
-        j.sig, j.sig_key_id, j.sig_alg
+        j.task::text, j.queue::text, j.payload::bytea, j.codec::text, j.headers::jsonb, j.priority::smallint, j.run_at::timestamptz,
+        j.delay_us::bigint, j.nominal_at::timestamptz, j.expires_at::timestamptz, j.max_attempts::smallint, j.hard_limit_us::bigint,
+        j.soft_limit_us::bigint, j.unique_key::bytea, j.origin::text, j.payload_version::integer, j.group_name::text,
+        j.issued_at::timestamptz, j.created_at, j.sig::bytea, j.sig_key_id::text, j.sig_alg::text
     from got g
     left join lateral (select * from stem.jobs e where e.slot = g.slot and e.id = g.job_id limit 1) j on true;
 end $$;

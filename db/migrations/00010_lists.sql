@@ -34,18 +34,22 @@ end $$;
 -- Every ticket, one row a job. One branch a leaf with its slot as a constant, so that each branch comes in the order of the
 -- ids from its primary key and a page is a merge of the heads, never a sort of the whole. The planner does not look for an
 -- order in a branch that has a WHERE, hence their own ORDER BY: without it a page over 500 000 tickets took 255 ms.
--- kind is a constant in each branch: a branch that is not asked for is not entered.
+-- kind is a constant in each branch: a branch that is not asked for is not entered. The casts take the columns out of their
+-- domains: branches of different types are not merged.
 create view stem._tickets as
-select 'ready' as kind, 'ready' as state, r.job_id, r.slot, r.queue, r.lane, r.attempt, r.failures, r.crashes, r.releases, r.generation,
+select 'ready' as kind, 'ready' as state, r.job_id, r.slot::smallint, r.queue, r.lane::smallint, r.attempt::integer, r.failures::smallint, r.crashes::smallint,
+    r.releases::smallint, r.generation::smallint,
     null::timestamptz as due_at, null::uuid as worker, null::timestamptz as claimed_at, null::timestamptz as cancel_at,
     null::timestamptz as started_at, null::timestamptz as ended_at
 from stem.ready r
 union all
-select 'scheduled', 'scheduled', s.job_id, s.slot, s.queue, s.lane, s.attempt, s.failures, s.crashes, s.releases, s.generation,
-    s.run_at, null, null, null, null, null
+select 'scheduled', 'scheduled', s.job_id, s.slot::smallint, s.queue, s.lane::smallint, s.attempt::integer, s.failures::smallint, s.crashes::smallint,
+    s.releases::smallint, s.generation::smallint,
+    s.run_at::timestamptz, null, null, null, null, null
 from stem.scheduled s
 union all
-select 'running', 'running', x.job_id, x.slot, x.queue, x.lane, x.attempt, x.failures, x.crashes, x.releases, x.generation,
+select 'running', 'running', x.job_id, x.slot::smallint, x.queue, x.lane::smallint, x.attempt::integer, x.failures::smallint, x.crashes::smallint,
+    x.releases::smallint, x.generation::smallint,
     null, x.worker, x.claimed_at, x.cancel_at, null, null
 from stem.running x
 union all
@@ -53,35 +57,35 @@ select 'dead', 'dead', d.id, null, d.queue, d.priority, d.attempt, d.failures, d
     null, d.worker, null, null, null, d.died_at
 from stem.dead d
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_0 f where f.slot = 0 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_1 f where f.slot = 1 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_2 f where f.slot = 2 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_3 f where f.slot = 3 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_4 f where f.slot = 4 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_5 f where f.slot = 5 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_6 f where f.slot = 6 order by f.job_id desc)
 union all
-(select 'finished', f.outcome, f.job_id, f.slot, null, null, f.attempt, null, null, null, f.generation,
+(select 'finished', f.outcome::text, f.job_id, f.slot, null, null, f.attempt::integer, null, null, null, f.generation::smallint,
     null, f.worker, null, null, f.started_at, f.finished_at
 from stem.finished_7 f where f.slot = 7 order by f.job_id desc);
 
