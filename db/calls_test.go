@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -104,11 +105,20 @@ func finishParams(w hand, id uuid.UUID, jobs []uuid.UUID, outcome string) store.
 
 func finish(t *testing.T, db store.DBTX, w hand, id uuid.UUID, jobs ...uuid.UUID) []uuid.UUID {
 	t.Helper()
-	done, err := store.New(db).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
+	done, err := finishJobs(t.Context(), db, finishParams(w, id, jobs, "completed"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return done
+}
+
+// finishJobs returns the jobs that were moved: stem.finish names the others.
+func finishJobs(ctx context.Context, db store.DBTX, p store.FinishParams) ([]uuid.UUID, error) {
+	stayed, err := store.New(db).Finish(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return without(p.Jobs, stayed), nil
 }
 
 // A verb is one put_back.

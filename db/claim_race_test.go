@@ -50,7 +50,7 @@ func TestClaimGuard(t *testing.T) {
 	insertOnly := func(l *lab) {
 		l.mutate(t, "claim",
 			"limit (select case when exists (select from me) then p_total else 0 end)", "limit p_total",
-			"from got g\n        on conflict", "from got g where exists (select from me)\n        on conflict")
+			"from got g\n    ), freed", "from got g where exists (select from me)\n    ), freed")
 	}
 	byUpdate := func(l *lab) {
 		l.mutate(t, "declare_lost", "delete from stem.workers w\n", "update stem.workers w set node = 'lost ' || w.node\n")

@@ -98,17 +98,36 @@ func TestClaimRefuses(t *testing.T) {
 	}
 }
 
-// TestStray: a ticket whose job runs already is dropped and reported, and the others of its batch are claimed.
+// TestStray: a ticket whose job runs already, and one of a job that has another, make the claim fail without taking anything;
+// stem.drop_strays takes both away, and then the others are claimed, each once.
 func TestStray(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	w, _, jobs := l.held(t, 1)
-	run(t, l.owner, `insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts)
-		values ('default', 5, nextval('stem.ticket_pos'), $1, 0, 20)`, jobs[0])
-	enqueue(t, l.me, 1, "")
-	rows := claim(t, l.me, w, 5)
-	if len(rows) != 2 || rows[0].Owned || !rows[1].Owned {
-		t.Fatalf("got %+v", rows)
+	const again = `insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts) values ('default', $2, nextval('stem.ticket_pos'), $1, 0, 20)`
+	run(t, l.owner, again, jobs[0], 5)
+	enqueue(t, l.me, 2, "")
+	waiting := column[uuid.UUID](t, l.owner, "select job_id from stem.ready where job_id <> $1 order by pos", jobs[0])
+	run(t, l.owner, again, waiting[0], 9)
+	p := claimParams(w, 5)
+	_, err := store.New(l.me).Claim(t.Context(), p)
+	wantCode(t, err, "23505")
+	if n := one[int](t, l.owner, "select count(*) from stem.ready"); n != 4 {
+		t.Errorf("%d tickets after the claim that failed, want 4", n)
+	}
+	// What another claim has in hand is left to it.
+	tx := l.begin(t)
+	run(t, tx, "select from stem.drop_strays(array['default'], array[5], array[1], array[1], array[9]::smallint[], array[0]::bigint[])")
+	strays := store.DropStraysParams{Queues: p.Queues, Limits: p.Limits, First: p.First, Last: p.Last, Lanes: p.Lanes, Lows: p.Lows}
+	if n, err := store.New(l.me).DropStrays(t.Context(), strays); n != 1 || err != nil {
+		t.Errorf("dropped %d, %v; want the one that is free", n, err)
+	}
+	rollback(t, tx)
+	if n, err := store.New(l.me).DropStrays(t.Context(), strays); n != 1 || err != nil {
+		t.Errorf("dropped %d, %v; want the other", n, err)
+	}
+	if got := jobsOf(claim(t, l.me, w, 5)); !slices.Equal(got, waiting) {
+		t.Errorf("claimed %v, want %v", got, waiting)
 	}
 	l.wantPlace(t, jobs[0], "running")
 	if got := l.counters(t, jobs[0])[0]; got != 1 {

@@ -66,7 +66,7 @@ func (b *ledger) work(ctx context.Context, c *pgx.Conn, w hand, n int) (claimed 
 	b.note(func() {
 		for i, r := range rows {
 			turn := fmt.Sprint(r.JobID, r.Attempt)
-			if r.Task != "t" || !r.Owned || b.claimed[turn] {
+			if r.Task != "t" || b.claimed[turn] {
 				b.wrong = append(b.wrong, fmt.Sprintf("claimed %+v", r))
 			}
 			b.claimed[turn] = true
@@ -91,7 +91,7 @@ func (b *ledger) work(ctx context.Context, c *pgx.Conn, w hand, n int) (claimed 
 		}
 	}
 	for left := done; len(left) > 0; {
-		moved, err := db.Finish(ctx, finishParams(w, p.Claim, left, "completed"))
+		moved, err := finishJobs(ctx, c, finishParams(w, p.Claim, left, "completed"))
 		if err != nil {
 			return 0, err
 		}
@@ -162,7 +162,7 @@ func (b *ledger) slow(w hand, turned *atomic.Int64) func(ctx context.Context, c 
 			_, err := c.Exec(ctx, "select 1")
 			return err
 		}
-		moved, err := store.New(c).Finish(ctx, finishParams(w, claim, jobs, "completed"))
+		moved, err := finishJobs(ctx, c, finishParams(w, claim, jobs, "completed"))
 		for _, job := range moved {
 			b.end(job, "completed")
 		}

@@ -30,7 +30,7 @@ func TestFinishBesideOpenComplete(t *testing.T) {
 				t.Fatal(err)
 			}
 			call := labtest.Start(func() ([]uuid.UUID, error) {
-				return store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
+				return finishJobs(t.Context(), l.me, finishParams(w, id, jobs, "completed"))
 			})
 			if blocked := l.isBlocked(t, pid(l.me), call.Done); blocked != mutant {
 				t.Fatalf("blocked: %t", blocked)
@@ -132,7 +132,7 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				openGate := l.closeGate(t)
 				call := labtest.Start(func() (int, error) {
 					if c.function == "finish" {
-						done, err := store.New(l.me).Finish(t.Context(), finishParams(w, id, jobs, "completed"))
+						done, err := finishJobs(t.Context(), l.me, finishParams(w, id, jobs, "completed"))
 						return len(done), err
 					}
 					rows, err := store.New(l.me).PutBack(t.Context(), putBackParams(w, id, verb{name: "discard", reason: "x"}, jobs...))

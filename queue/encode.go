@@ -46,7 +46,7 @@ func (r *Request) encode() (payload []byte, codec string, err error) {
 		}
 	}
 	// What no worker would decode is refused here, before it is stored.
-	if err := jsonlimit.Check(payload); err != nil {
+	if err := jsonlimit.CheckLimits(payload); err != nil {
 		return nil, "", fmt.Errorf("arguments: %w", err)
 	}
 	return payload, jsonCodec, nil

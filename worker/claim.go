@@ -20,6 +20,11 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 	ctx, cancel := context.WithTimeout(life, min(5*time.Second, s.config.Lease/2))
 	defer cancel()
 	rows, err := s.db.Claim(ctx, p)
+	if pgCode(err) == "23505" {
+		if err = s.dropStrays(ctx, p); err == nil {
+			rows, err = s.db.Claim(ctx, p)
+		}
+	}
 	if err != nil {
 		s.marks.forget()
 		if life.Err() == nil {
@@ -30,19 +35,29 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 		}
 		return nil, err
 	}
-	rows = slices.DeleteFunc(rows, func(r store.ClaimRow) bool {
-		if !r.Owned {
-			s.log.WarnContext(life, "stray ticket dropped: its job was running already", "job_id", r.JobID, "queue", r.Queue)
-		}
-		return !r.Owned
-	})
-	// RETURNING comes in physical order. Rescue assumes this very order when it tells what can have begun.
-	slices.SortFunc(rows, func(a, b store.ClaimRow) int {
-		return cmp.Or(cmp.Compare(b.Lane, a.Lane), cmp.Compare(a.Pos, b.Pos))
-	})
+	// RETURNING comes in physical order, which is nearly always right. Rescue assumes this very order when it tells what can have begun.
+	if !slices.IsSortedFunc(rows, inLine) {
+		slices.SortFunc(rows, inLine)
+	}
 	s.marks.saw(look, rows, len(rows) < total, time.Now())
-	s.take(rows, suspect)
+	s.take(p.Claim, rows, suspect)
 	return rows, nil
+}
+
+// inLine is the order in which claimed jobs begin: the highest lane first, then the oldest ticket.
+func inLine(a, b store.ClaimRow) int {
+	return cmp.Or(cmp.Compare(b.Lane, a.Lane), cmp.Compare(a.Pos, b.Pos))
+}
+
+// dropStrays takes tickets out of the way that made a claim fail: their jobs run already, or they are there twice.
+func (s *session) dropStrays(ctx context.Context, p store.ClaimParams) error {
+	n, err := s.db.DropStrays(ctx, store.DropStraysParams{
+		Queues: p.Queues, Limits: p.Limits, First: p.First, Last: p.Last, Lanes: p.Lanes, Lows: p.Lows,
+	})
+	if err == nil {
+		s.log.WarnContext(ctx, "stray tickets dropped: their jobs were running already, or they were there twice", "worker", s.id, "tickets", n)
+	}
+	return err
 }
 
 // voidClaim resolves a claim whose answer was lost: it may have taken jobs, and may still be running. The epoch is raised,

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
 )
@@ -22,8 +24,13 @@ type dispatcher struct {
 	pending int  // claimed and not settled yet
 	closed  bool // draining or lost: nothing begins any more
 	alone   bool // a suspect runs: nothing else may begin or be claimed
-	handles sync.WaitGroup
 	totals  totals
+
+	// The goroutines that run handlers, at most one a slot. They wait for the next job, because a new one grows its stack in the
+	// decoder each time: a fifth of what a worker does with short jobs.
+	runners sync.WaitGroup
+	next    chan *held
+	over    chan struct{} // closed with closed
 
 	activeMu sync.Mutex
 	active   map[*held]struct{} // whose handlers run
@@ -64,6 +71,7 @@ type line struct {
 type held struct {
 	line    *line
 	run     *queue.Run
+	claim   uuid.UUID
 	row     store.ClaimRow
 	ctx     context.Context //nolint:containedctx // the handler's, so that others can look at its end
 	cancel  context.CancelCauseFunc
@@ -80,7 +88,7 @@ type totals struct {
 
 func (d *dispatcher) init(c Config) {
 	d.active, d.zombies = map[*held]struct{}{}, map[*held]struct{}{}
-	d.dispatched = make(chan struct{})
+	d.dispatched, d.next, d.over = make(chan struct{}), make(chan *held), make(chan struct{})
 	d.kicked, d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		d.lines = append(d.lines, &line{name: name, slots: c.Queues[name], free: c.Queues[name]})
@@ -254,12 +262,15 @@ func (s *session) isEmpty() bool {
 }
 
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
-func (s *session) take(rows []store.ClaimRow, suspect bool) {
+func (s *session) take(claim uuid.UUID, rows []store.ClaimRow, suspect bool) {
 	now := time.Now()
 	s.mu.Lock()
-	for _, row := range rows {
-		l := s.lines[slices.IndexFunc(s.lines, func(l *line) bool { return l.name == row.Queue })]
-		l.buffer = append(l.buffer, &held{line: l, row: row, taken: now})
+	var l *line
+	for i := range rows {
+		if l == nil || l.name != rows[i].Queue {
+			l = s.lineOf(rows[i].Queue)
+		}
+		l.buffer = append(l.buffer, &held{line: l, claim: claim, row: rows[i], taken: now})
 		s.pending++
 		s.totals.claimed++
 		s.alone = s.alone || suspect
@@ -288,7 +299,31 @@ func (s *session) beginLine(l *line) {
 		l.buffer = l.buffer[1:]
 		l.free--
 		h.begun = true
-		s.handles.Go(func() { s.execute(h) })
+		select {
+		case s.next <- h:
+		default:
+			s.runners.Go(func() { s.runOn(h) })
+		}
+	}
+}
+
+// runOn runs a job, and then those that it is given, until nothing begins any more. A handler that calls runtime.Goexit ends it.
+func (s *session) runOn(h *held) {
+	for {
+		s.execute(h)
+		select {
+		case h = <-s.next:
+		case <-s.over:
+			return
+		}
+	}
+}
+
+// closeLines lets nothing begin any more. The caller holds mu.
+func (s *session) closeLines() {
+	if !s.closed {
+		s.closed = true
+		close(s.over)
 	}
 }
 

@@ -109,7 +109,7 @@ func (d *drainage) verdict() error {
 // releaseBuffers puts back what was claimed and not begun. Nothing begins any more after this.
 func (s *session) releaseBuffers() {
 	s.mu.Lock()
-	s.closed = true
+	s.closeLines()
 	var unbegun []*held
 	for _, l := range s.lines {
 		unbegun = append(unbegun, l.buffer...)
@@ -136,7 +136,7 @@ func (s *session) releaseStubborn(life context.Context) {
 // abandon ends a lost session: its handlers are cancelled, and nothing they write will count.
 func (s *session) abandon(life context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	s.closeLines()
 	s.mu.Unlock()
 	s.stopHandlers(ErrLeaseLost)
 	return context.Cause(life)

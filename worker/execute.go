@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,7 +68,7 @@ func (s *session) limit(_ *held, d time.Duration, end func()) func() {
 // prepare checks everything that is decided before user code runs. early is the outcome when the job is not to be run.
 func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 	row := &h.row
-	h.run = newRun(row, s)
+	h.run = newRun(h, s)
 	reject := func(reason, format string, args ...any) (Handler, *outcome) {
 		return nil, &outcome{verb: verbReject, reason: reason, err: fmt.Sprintf(format, args...)}
 	}
@@ -75,7 +76,7 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 	switch {
 	case row.Task == "":
 		return reject("envelope_missing", "the ticket of job %s has no envelope", row.JobID)
-	case row.EnvelopeQueue != row.Queue:
+	case row.EnvelopeQueue != "":
 		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", row.Queue, row.EnvelopeQueue)
 	case !run.RunAt.IsZero() && run.ClaimedAt.Before(run.RunAt):
 		return reject("malformed_row", "claimed at %s, before its run_at %s", run.ClaimedAt.Format(time.RFC3339), run.RunAt.Format(time.RFC3339))
@@ -110,20 +111,21 @@ func (s *session) waitFor(run *queue.Run, grace time.Duration, reason, text stri
 	return &outcome{verb: verbWait, delay: pause, grace: grace, reason: reason, err: text}
 }
 
-func newRun(row *store.ClaimRow, s *session) *queue.Run {
+func newRun(h *held, s *session) *queue.Run {
+	row := &h.row
 	return &queue.Run{
 		Envelope: queue.Envelope{
-			ID: row.JobID, Task: row.Task, Queue: row.EnvelopeQueue, Payload: row.Payload, Codec: row.Codec,
+			ID: row.JobID, Task: row.Task, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec, store.UsualCodec),
 			Priority: int(row.Priority), MaxAttempts: int(row.MaxAttempts), RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs),
 			NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
 			HardLimit: micros(row.HardLimitUs), SoftLimit: micros(row.SoftLimitUs),
-			UniqueKey: row.UniqueKey, Origin: row.Origin, PayloadVersion: int(row.PayloadVersion), Group: row.GroupName,
+			UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin, store.UsualOrigin), PayloadVersion: int(row.PayloadVersion), Group: row.GroupName,
 			IssuedAt:  utc(row.IssuedAt.Time),
 			Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID, Algorithm: row.SigAlg},
 		},
 		Attempt: int(row.Attempt), Failures: int(row.Failures), Crashes: int(row.Crashes), Releases: int(row.Releases),
 		Generation: int(row.Generation), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
-		Claim: &claim.Claim{ID: row.ClaimID, Job: row.JobID, Worker: s.id, Attempt: int(row.Attempt)},
+		Claim: &claim.Claim{ID: h.claim, Job: row.JobID, Worker: s.id, Attempt: int(row.Attempt)},
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *session) loseClaims(claims map[uuid.UUID]uuid.UUID) {
 // lostClaim says, once for each, that a job which this worker began is no longer its own: no outcome of it will count.
 func (s *session) lostClaim(h *held) {
 	h.said.Do(func() {
-		s.log.WarnContext(s.life, "lost claim", "job_id", h.row.JobID, "claim", h.row.ClaimID, "attempt", h.row.Attempt, "worker", s.id)
+		s.log.WarnContext(s.life, "lost claim", "job_id", h.row.JobID, "claim", h.claim, "attempt", h.row.Attempt, "worker", s.id)
 	})
 }
 

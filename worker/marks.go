@@ -132,7 +132,7 @@ func (m *marks) saw(b began, rows []store.ClaimRow, short bool, now time.Time) {
 	for i := range rows {
 		r := &rows[i]
 		if m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
-			m.proof, _ = strconv.ParseUint(r.Xid, 10, 64) // our own statement printed it
+			m.proof = uint64(r.Xid) //nolint:gosec // an xid8 counts from 3 upwards
 		}
 		if r.Lane < laneCount {
 			l := &m.lanes[m.first[r.Queue]+laneCount-1-int(r.Lane)]

@@ -72,7 +72,8 @@ type undecodableError struct{ err error }
 func (e *undecodableError) Error() string { return e.err.Error() }
 
 func decode(run *queue.Run, into any) error {
-	if err := jsonlimit.Check(run.Payload); err != nil {
+	// The limits first: they are there to keep the decoder from what costs megabytes.
+	if err := jsonlimit.CheckLimits(run.Payload); err != nil {
 		return err
 	}
 	return json.Unmarshal(run.Payload, into)

@@ -171,15 +171,16 @@ func (s *session) write(life context.Context, batch []outcome) []outcome {
 	return append(s.writeAll(life, finish, s.sendFinish), s.writeAll(life, back, s.sendBack)...)
 }
 
+// A sender stores outcomes and returns the jobs of those that moved nothing.
 type sender func(context.Context, []outcome) (map[uuid.UUID]bool, error)
 
 func (s *session) writeAll(life context.Context, batch []outcome, send sender) (left []outcome) {
 	for pause := 20 * time.Millisecond; len(batch) > 0 && life.Err() == nil; pause = min(2*pause, time.Second) {
 		ctx, cancel := context.WithTimeout(life, 10*time.Second)
-		moved, err := send(ctx, batch)
+		stayed, err := send(ctx, batch)
 		cancel()
 		if err == nil {
-			return s.settled(batch, moved)
+			return s.settled(batch, stayed)
 		}
 		if pgCode(err) != "" && !transient(pgCode(err)) {
 			return s.writeSingly(life, batch, send, err)
@@ -214,23 +215,23 @@ func (s *session) writeSingly(life context.Context, batch []outcome, send sender
 		}
 		s.log.ErrorContext(life, "the server refuses this outcome; the attempt counts as failed", "job_id", o.held.row.JobID, "error", cause)
 		plain := outcome{held: o.held, verb: verbFail, delay: time.Minute, err: "the outcome could not be stored: SQLSTATE " + pgCode(cause), age: -1}
-		moved, err := s.sendBack(life, []outcome{plain})
+		stayed, err := s.sendBack(life, []outcome{plain})
 		if err != nil {
 			s.log.ErrorContext(life, "job left to rescue", "job_id", o.held.row.JobID, "error", err)
 			s.release([]*held{o.held})
 			continue
 		}
-		left = append(left, s.settled([]outcome{plain}, moved)...)
+		left = append(left, s.settled([]outcome{plain}, stayed)...)
 	}
 	return left
 }
 
 // settled frees the slots of what moved, and returns the rest.
-func (s *session) settled(batch []outcome, moved map[uuid.UUID]bool) (left []outcome) {
+func (s *session) settled(batch []outcome, stayed map[uuid.UUID]bool) (left []outcome) {
 	done := make([]*held, 0, len(batch))
 	var completed, failed int64
 	for _, o := range batch {
-		if !moved[o.held.row.JobID] {
+		if stayed[o.held.row.JobID] {
 			left = append(left, o)
 			continue
 		}
@@ -266,7 +267,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 	jobs, claims := make([]uuid.UUID, len(batch)), make([]uuid.UUID, len(batch))
 	attempts := make([]int32, len(batch))
 	for i, o := range batch {
-		jobs[i], claims[i], attempts[i] = o.held.row.JobID, o.held.row.ClaimID, o.held.row.Attempt
+		jobs[i], claims[i], attempts[i] = o.held.row.JobID, o.held.claim, o.held.row.Attempt
 	}
 	ctx, cancel := context.WithTimeout(life, 10*time.Second)
 	defer cancel()
@@ -320,16 +321,26 @@ func (o outcome) of(h *held) outcome {
 
 func (s *session) sendFinish(ctx context.Context, batch []outcome) (map[uuid.UUID]bool, error) {
 	p := store.FinishParams{Worker: s.id}
+	alike, results := true, false
 	for _, o := range batch {
-		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.row.ClaimID)
-		p.Outcomes, p.AgesUs, p.Results = append(p.Outcomes, string(o.verb)), append(p.AgesUs, o.age), append(p.Results, o.result)
+		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
+		p.AgesUs = append(p.AgesUs, o.age)
+		alike, results = alike && o.verb == batch[0].verb, results || o.result != nil
+	}
+	for _, o := range batch {
+		if !alike || p.Outcomes == nil {
+			p.Outcomes = append(p.Outcomes, string(o.verb)) // one stands for all
+		}
+		if results {
+			p.Results = append(p.Results, o.result)
+		}
 	}
 	rows, err := s.db.Finish(ctx, p)
-	moved := make(map[uuid.UUID]bool, len(rows))
+	stayed := make(map[uuid.UUID]bool, len(rows))
 	for _, id := range rows {
-		moved[id] = true
+		stayed[id] = true
 	}
-	return moved, err
+	return stayed, err
 }
 
 func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]bool, error) {
@@ -340,16 +351,19 @@ func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]
 		if text != "" && o.verb != verbRelease {
 			mark = fingerprint.Of(o.held.row.Task, text)
 		}
-		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.row.ClaimID)
+		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
 		p.Verbs, p.DelaysUs = append(p.Verbs, string(o.verb)), append(p.DelaysUs, o.delay.Microseconds())
 		p.GracesUs, p.AgesUs = append(p.GracesUs, o.grace.Microseconds()), append(p.AgesUs, o.age)
 		p.Reasons, p.Errors = append(p.Reasons, o.reason), append(p.Errors, text)
 		p.Fingerprints = append(p.Fingerprints, mark)
 	}
 	rows, err := s.db.PutBack(ctx, p)
-	moved := make(map[uuid.UUID]bool, len(rows))
-	for _, row := range rows {
-		moved[row.JobID] = true
+	stayed := make(map[uuid.UUID]bool, len(batch))
+	for _, o := range batch {
+		stayed[o.held.row.JobID] = true
 	}
-	return moved, err
+	for _, row := range rows {
+		delete(stayed, row.JobID)
+	}
+	return stayed, err
 }

@@ -11,17 +11,22 @@
 --     worker is declared lost by DELETE (00005_workers.sql).
 --   * The pause is looked at by the same statement, so no claim starts after a pause has committed.
 --   * ctid = any (array(…)): a LIMIT inside IN (…) may claim more than asked; the array form does not.
---   * A ticket whose job is running already (owned = false) is a stray: dropped and reported, never an error. One without
---     an envelope comes back with a null task, and the worker buries it. An inner join hid both for ever.
---   * "in (select …)" is a hashed subplan: 0.5 ms for 1 000 rows against 49 ms as a join without hash joins.
+--   * A ticket whose job is running already, or that is there twice, is a stray (a restored dump, a hand's edit). The claim fails with
+--     23505 on running_pkey and takes nothing; call stem.drop_strays with the same lanes, and claim again. ON CONFLICT DO
+--     NOTHING passed over it, for 1 µs and a third log record for every job of everyone (speculative insertion), and let a job
+--     that was there twice run twice.
+--   * A ticket without an envelope comes back with a null task, and the worker buries it. An inner join hid it for ever.
+--
+-- What is as usual is not sent: envelope_queue is null when it is the ticket's, codec when it is application/json, origin when it
+-- is app. xid is the claim's own transaction, the same in each row.
 -- +goose StatementBegin
 create function stem.claim(
     p_worker uuid, p_epoch bigint, p_claim uuid, p_seq bigint, p_total integer,
     p_queues text[], p_limits integer[], p_first integer[], p_last integer[], p_lanes smallint[], p_lows bigint[]
 ) returns table (
-    owned boolean, queue text, lane smallint, pos bigint, job_id uuid, slot smallint,
+    queue text, lane smallint, pos bigint, job_id uuid, slot smallint,
     attempt integer, failures smallint, crashes smallint, releases smallint, generation smallint, grace_since timestamptz,
-    claimed_at timestamptz, xid text, expired boolean,
+    claimed_at timestamptz, xid bigint, expired boolean,
     task text, envelope_queue text, payload bytea, codec text, headers jsonb, priority smallint, run_at timestamptz, delay_us bigint,
     nominal_at timestamptz, expires_at timestamptz, max_attempts smallint, hard_limit_us bigint, soft_limit_us bigint,
     unique_key bytea, origin text, payload_version integer, group_name text, issued_at timestamptz, created_at timestamptz,
@@ -67,8 +72,6 @@ begin
             g.job_id, p_claim, p_worker, p_seq, g.pos, g.queue, g.lane, g.slot, g.attempt + 1, g.failures, g.crashes, g.releases,
             g.generation, g.grace_since, g.max_attempts, g.unique_scope
         from got g
-        on conflict (job_id) do nothing
-        returning job_id
     ), freed as (
         -- Keys that are held only until the job is first claimed.
         delete from stem.unique_keys where ctid = any (array(
@@ -78,15 +81,57 @@ begin
             where g.unique_scope = 1))
     )
     select
-        g.job_id in (select r.job_id from run r), g.queue, g.lane::smallint, g.pos, g.job_id, g.slot::smallint,
+        g.queue, g.lane::smallint, g.pos, g.job_id, g.slot::smallint,
         g.attempt + 1, g.failures::smallint, g.crashes::smallint, g.releases::smallint, g.generation::smallint, g.grace_since,
-        clock_timestamp(), pg_current_xact_id()::text, coalesce(j.expires_at <= clock_timestamp(), false),
-        j.task::text, j.queue::text, j.payload::bytea, j.codec::text, j.headers::jsonb, j.priority::smallint, j.run_at::timestamptz,
+        clock_timestamp(), (select pg_current_xact_id()::text::bigint), coalesce(j.expires_at <= clock_timestamp(), false),
+        j.task::text, nullif(j.queue, g.queue), j.payload::bytea, nullif(j.codec, 'application/json'), j.headers::jsonb, j.priority::smallint, j.run_at::timestamptz,
         j.delay_us::bigint, j.nominal_at::timestamptz, j.expires_at::timestamptz, j.max_attempts::smallint, j.hard_limit_us::bigint,
-        j.soft_limit_us::bigint, j.unique_key::bytea, j.origin::text, j.payload_version::integer, j.group_name::text,
+        j.soft_limit_us::bigint, j.unique_key::bytea, nullif(j.origin, 'app'), j.payload_version::integer, j.group_name::text,
         j.issued_at::timestamptz, j.created_at, j.sig::bytea, j.sig_key_id::text, j.sig_alg::text
     from got g
     left join lateral (select * from stem.jobs e where e.slot = g.slot and e.id = g.job_id limit 1) j on true;
+end $$;
+-- +goose StatementEnd
+
+-- Deletes the strays among the tickets that stem.claim would look at with these arguments: those of jobs that run, and of those that
+-- have another ticket before this one. Returns how many.
+-- +goose StatementBegin
+create function stem.drop_strays(
+    p_queues text[], p_limits integer[], p_first integer[], p_last integer[], p_lanes smallint[], p_lows bigint[]
+) returns integer
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_count integer;
+begin
+    delete from stem.ready where ctid = any (array(
+        select s.t
+        from unnest(p_queues, p_limits, p_first, p_last) q(queue, lim, first, last)
+        cross join lateral (
+            select l.pos, l.lane
+            from generate_series(q.first, q.last) i
+            cross join lateral (
+                select r.pos, r.lane, r.job_id
+                from stem.ready r
+                where r.queue = q.queue and r.lane = p_lanes[i] and r.pos > p_lows[i]
+                order by r.pos
+                limit q.lim) l
+            where exists (select from stem.running x where x.job_id = l.job_id)
+               or exists (select from stem.ready o where o.job_id = l.job_id and o.pos < l.pos)) n
+        cross join lateral (
+            select r.ctid as t from stem.ready r
+            where r.queue = q.queue and r.lane = n.lane and r.pos = n.pos
+            limit 1
+            for update skip locked) s));
+    get diagnostics v_count = row_count;
+    return v_count;
 end $$;
 -- +goose StatementEnd
 
@@ -180,4 +225,5 @@ revoke execute on all functions in schema stem from public;
 drop function stem.void_claim;
 drop function stem.raise_epoch;
 drop function stem.horizon;
+drop function stem.drop_strays;
 drop function stem.claim;

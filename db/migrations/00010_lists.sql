@@ -37,8 +37,8 @@ end $$;
 -- kind is a constant in each branch: a branch that is not asked for is not entered. The casts take the columns out of their
 -- domains: branches of different types are not merged.
 create view stem._tickets as
-select 'ready' as kind, 'ready' as state, r.job_id, r.slot::smallint, r.queue, r.lane::smallint, r.attempt::integer, r.failures::smallint, r.crashes::smallint,
-    r.releases::smallint, r.generation::smallint,
+select 'ready' as kind, 'ready' as state, r.job_id, r.slot::smallint as slot, r.queue, r.lane::smallint as lane, r.attempt::integer as attempt,
+    r.failures::smallint as failures, r.crashes::smallint as crashes, r.releases::smallint as releases, r.generation::smallint as generation,
     null::timestamptz as due_at, null::uuid as worker, null::timestamptz as claimed_at, null::timestamptz as cancel_at,
     null::timestamptz as started_at, null::timestamptz as ended_at
 from stem.ready r

@@ -40,10 +40,10 @@ select s.queue::text as queue from stem.suspects(@queues::text[]) s;
 
 -- name: Claim :many
 select
-    c.owned::boolean as owned, (@claim::uuid)::uuid as claim_id, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
+    c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
     c.slot::smallint as slot, c.attempt::integer as attempt, c.failures::smallint as failures, c.crashes::smallint as crashes,
     c.releases::smallint as releases, c.generation::smallint as generation, c.grace_since::timestamptz as grace_since,
-    c.claimed_at::timestamptz as claimed_at, c.xid::text as xid, c.expired::boolean as expired,
+    c.claimed_at::timestamptz as claimed_at, c.xid::bigint as xid, c.expired::boolean as expired,
     coalesce(c.task, '')::text as task, coalesce(c.envelope_queue, '')::text as envelope_queue,
     c.payload::bytea as payload, coalesce(c.codec, '')::text as codec,
     c.headers::jsonb as headers, coalesce(c.priority, 0)::smallint as priority, c.run_at::timestamptz as run_at,
@@ -56,6 +56,9 @@ select
 from stem.claim(
     @worker::uuid, @epoch::bigint, @claim::uuid, @seq::bigint, @total::integer,
     @queues::text[], @limits::integer[], @first::integer[], @last::integer[], @lanes::smallint[], @lows::bigint[]) c;
+
+-- name: DropStrays :one
+select stem.drop_strays(@queues::text[], @limits::integer[], @first::integer[], @last::integer[], @lanes::smallint[], @lows::bigint[])::integer as dropped;
 
 -- name: Horizon :one
 select h.last_pos::bigint as last_pos, h.oldest_xid::text as oldest_xid,

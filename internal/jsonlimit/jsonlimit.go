@@ -18,7 +18,7 @@ const (
 
 var errNotJSON = errors.New("not valid JSON")
 
-// Check returns why b is refused, or nil. It reads b once and allocates nothing for good input.
+// Check returns why b is refused, or nil. It allocates nothing for good input.
 func Check(b []byte) error {
 	if !json.Valid(b) {
 		var v any
@@ -27,6 +27,12 @@ func Check(b []byte) error {
 		}
 		return errNotJSON
 	}
+	return CheckLimits(b)
+}
+
+// CheckLimits is Check for bytes of which somebody else says whether they are JSON: who encoded them, or a decoder that reads them
+// next. It reads b once, and of what is no JSON it may say anything.
+func CheckLimits(b []byte) error {
 	depth := 0
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
@@ -55,12 +61,12 @@ func Check(b []byte) error {
 
 // checkString reads from behind the opening quote and returns the index of the closing one.
 func checkString(b []byte, i int) (int, error) {
-	for ; b[i] != '"'; i++ {
+	for ; i < len(b) && b[i] != '"'; i++ {
 		if b[i] != '\\' {
 			continue
 		}
 		i++
-		if b[i] != 'u' {
+		if i+5 > len(b) || b[i] != 'u' {
 			continue
 		}
 		unit := hex(b[i+1 : i+5])
@@ -79,7 +85,7 @@ func checkString(b []byte, i int) (int, error) {
 }
 
 func hex(b []byte) uint64 {
-	n, _ := strconv.ParseUint(string(b), 16, 32) // four hex digits: json.Valid said so
+	n, _ := strconv.ParseUint(string(b), 16, 32) // four hex digits, if it is JSON
 	return n
 }
 

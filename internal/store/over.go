@@ -43,3 +43,9 @@ func translate(args []any) []any {
 	}
 	return args
 }
+
+// What stem.claim leaves out, because nearly all jobs have it.
+const (
+	UsualCodec  = "application/json"
+	UsualOrigin = "app"
+)

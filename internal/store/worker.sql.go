@@ -26,10 +26,10 @@ func (q *Queries) AdoptOrphans(ctx context.Context) (int32, error) {
 
 const claim = `-- name: Claim :many
 select
-    c.owned::boolean as owned, ($1::uuid)::uuid as claim_id, c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
+    c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
     c.slot::smallint as slot, c.attempt::integer as attempt, c.failures::smallint as failures, c.crashes::smallint as crashes,
     c.releases::smallint as releases, c.generation::smallint as generation, c.grace_since::timestamptz as grace_since,
-    c.claimed_at::timestamptz as claimed_at, c.xid::text as xid, c.expired::boolean as expired,
+    c.claimed_at::timestamptz as claimed_at, c.xid::bigint as xid, c.expired::boolean as expired,
     coalesce(c.task, '')::text as task, coalesce(c.envelope_queue, '')::text as envelope_queue,
     c.payload::bytea as payload, coalesce(c.codec, '')::text as codec,
     c.headers::jsonb as headers, coalesce(c.priority, 0)::smallint as priority, c.run_at::timestamptz as run_at,
@@ -40,14 +40,14 @@ select
     c.issued_at::timestamptz as issued_at, c.created_at::timestamptz as created_at,
     c.sig::bytea as sig, coalesce(c.sig_key_id, '')::text as sig_key_id, coalesce(c.sig_alg, '')::text as sig_alg
 from stem.claim(
-    $2::uuid, $3::bigint, $1::uuid, $4::bigint, $5::integer,
+    $1::uuid, $2::bigint, $3::uuid, $4::bigint, $5::integer,
     $6::text[], $7::integer[], $8::integer[], $9::integer[], $10::smallint[], $11::bigint[]) c
 `
 
 type ClaimParams struct {
-	Claim  uuid.UUID
 	Worker uuid.UUID
 	Epoch  int64
+	Claim  uuid.UUID
 	Seq    int64
 	Total  int32
 	Queues []string
@@ -59,8 +59,6 @@ type ClaimParams struct {
 }
 
 type ClaimRow struct {
-	Owned          bool
-	ClaimID        uuid.UUID
 	Queue          string
 	Lane           int16
 	Pos            int64
@@ -73,7 +71,7 @@ type ClaimRow struct {
 	Generation     int16
 	GraceSince     pgtype.Timestamptz
 	ClaimedAt      pgtype.Timestamptz
-	Xid            string
+	Xid            int64
 	Expired        bool
 	Task           string
 	EnvelopeQueue  string
@@ -101,9 +99,9 @@ type ClaimRow struct {
 
 func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error) {
 	rows, err := q.db.Query(ctx, claim,
-		arg.Claim,
 		arg.Worker,
 		arg.Epoch,
+		arg.Claim,
 		arg.Seq,
 		arg.Total,
 		arg.Queues,
@@ -121,8 +119,6 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 	for rows.Next() {
 		var i ClaimRow
 		if err := rows.Scan(
-			&i.Owned,
-			&i.ClaimID,
 			&i.Queue,
 			&i.Lane,
 			&i.Pos,
@@ -257,6 +253,33 @@ select stem.drop_duty($1::uuid)
 func (q *Queries) DropDuty(ctx context.Context, worker uuid.UUID) error {
 	_, err := q.db.Exec(ctx, dropDuty, worker)
 	return err
+}
+
+const dropStrays = `-- name: DropStrays :one
+select stem.drop_strays($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::smallint[], $6::bigint[])::integer as dropped
+`
+
+type DropStraysParams struct {
+	Queues []string
+	Limits []int32
+	First  []int32
+	Last   []int32
+	Lanes  []int16
+	Lows   []int64
+}
+
+func (q *Queries) DropStrays(ctx context.Context, arg DropStraysParams) (int32, error) {
+	row := q.db.QueryRow(ctx, dropStrays,
+		arg.Queues,
+		arg.Limits,
+		arg.First,
+		arg.Last,
+		arg.Lanes,
+		arg.Lows,
+	)
+	var dropped int32
+	err := row.Scan(&dropped)
+	return dropped, err
 }
 
 const due = `-- name: Due :one
