@@ -48,18 +48,14 @@ func (r *run) look(ctx context.Context) error {
 }
 
 func (r *run) seeSettings(ctx context.Context) error {
-	rows, err := r.pool.Query(ctx, "select name, setting from pg_settings where name = any($1)", []string{
+	var names, values []string
+	err := r.pool.QueryRow(ctx, "select array_agg(name), array_agg(setting) from pg_settings where name = any($1)", []string{
 		"server_version", "wal_level", "fsync", "synchronous_commit", "full_page_writes", "autovacuum", "shared_buffers", "max_wal_size",
-	})
-	if err != nil {
-		return err
-	}
+	}).Scan(&names, &values)
 	r.facts.Settings = map[string]string{}
-	var name, value string
-	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
-		r.facts.Settings[name] = value
-		return nil
-	})
+	for i, name := range names {
+		r.facts.Settings[name] = values[i]
+	}
 	r.report.Server, _, _ = strings.Cut(r.facts.Settings["server_version"], " ") // what the distribution adds, nobody needs
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/control"
@@ -68,23 +69,30 @@ type run struct {
 // Run measures the database of the pool, which should have twelve connections or more to give. The login needs EXECUTE on the
 // functions of producers, workers and operators, and no right on a table. When ctx ends, Run stops between two statements and cleans up.
 func Run(ctx context.Context, pool *pgxpool.Pool, o Options) (Report, error) {
-	producer, err := queue.New(queue.Config{})
+	r, err := begin(pool, o)
 	if err != nil {
 		return Report{}, err
 	}
-	began := time.Now()
+	err = r.measure(ctx)
+	r.report.Took = time.Since(r.base)
+	r.report.Warnings = warnings(&r.facts)
+	r.report.Meaning = r.report.meaning(r.Poll)
+	return r.report, err
+}
+
+func begin(pool *pgxpool.Pool, o Options) (*run, error) {
+	producer, err := queue.New(queue.Config{})
+	if err != nil {
+		return nil, err
+	}
 	r := &run{
-		Options: o, pool: pool, plane: control.New(pool), producer: producer, base: began,
+		Options: o, pool: pool, plane: control.New(pool), producer: producer, base: time.Now(),
 		name: "stem-bench-" + strings.ToLower(rand.Text()[:10]),
 	}
 	r.report = Report{
 		Queue: r.name, Payload: len(payload), Batch: batch, Slots: slots, Jobs: o.Jobs, Duration: o.Duration,
 	}
-	err = r.measure(ctx)
-	r.report.Took = time.Since(began)
-	r.report.Warnings = warnings(&r.facts)
-	r.report.Meaning = r.report.meaning(r.Poll)
-	return r.report, err
+	return r, nil
 }
 
 // measure runs the sections, and takes back what they made.
@@ -93,8 +101,12 @@ func (r *run) measure(ctx context.Context) (err error) {
 	if err := r.look(ctx); err != nil {
 		return err
 	}
+	err = r.open(ctx)
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+		return err // there is no queue
+	}
 	defer func() { err = errors.Join(err, r.tidy(ctx)) }()
-	if err := r.open(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	for i, s := range sections {

@@ -60,8 +60,8 @@ func (a *App) bench(ctx context.Context, o bench.Options) error {
 	}
 	defer pool.Close()
 	o.Node, o.Poll, o.Listen = a.Config.WorkerNode, a.Config.PollInterval, listen
-	if a.Log.Enabled(ctx, slog.LevelDebug) {
-		o.Logger = a.Log // a worker that comes and goes is news to nobody else
+	if o.Logger = a.Log; !a.Log.Enabled(ctx, slog.LevelDebug) {
+		o.Logger = slog.New(troubles{a.Log.Handler()})
 	}
 	a.Printer.Note("stem bench: at most %d jobs of its own go through %s", o.MostJobs(), a.database.Target())
 	var bar *progress.Bar
@@ -77,7 +77,7 @@ func (a *App) bench(ctx context.Context, o bench.Options) error {
 		bar.Stop()
 	}
 	if report.Left.Queue {
-		a.Printer.Note("queue %s could not be cleaned up; later: stem queue purge %s --yes", report.Queue, report.Queue)
+		a.Printer.Note("queue %s could not be cleaned up; later: stem queue purge %[1]s --yes; stem queue forget %[1]s", report.Queue)
 	}
 	switch {
 	case err == nil:
@@ -91,6 +91,13 @@ func (a *App) bench(ctx context.Context, o bench.Options) error {
 		return fault.New(fault.ExitTryLater, "timeout", "gave up: the time limit passed: %s", left(report))
 	}
 	return fault.New(fault.ExitInterrupted, "interrupted", "interrupted: %s", left(report))
+}
+
+// troubles lets through what somebody should know: that the bench's worker came and went is no news.
+type troubles struct{ slog.Handler }
+
+func (t troubles) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && t.Handler.Enabled(ctx, l)
 }
 
 // left says what remains of a run.
