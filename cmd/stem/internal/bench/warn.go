@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,7 +16,7 @@ const (
 
 // warnings are what the facts say against the database or the numbers, what loses data first.
 func warnings(f *Facts) []Warning {
-	return append(append(unsafeSettings(f), slowSettings(f)...), surroundings(f)...)
+	return slices.Concat(unsafeSettings(f), slowSettings(f), connections(f), others(f))
 }
 
 // set is how a setting of the server is changed.
@@ -70,7 +71,7 @@ func slowSettings(f *Facts) []Warning {
 	return list
 }
 
-func surroundings(f *Facts) []Warning {
+func connections(f *Facts) []Warning {
 	var list []Warning
 	if f.RoundTrip > far {
 		list = append(list, Warning{
@@ -95,6 +96,12 @@ func surroundings(f *Facts) []Warning {
 			"measure the server itself too, to tell them apart",
 		})
 	}
+	return list
+}
+
+// others are what else goes on in the database.
+func others(f *Facts) []Warning {
+	var list []Warning
 	if f.Oldest >= stale {
 		list = append(list, Warning{
 			"old_transaction", fmt.Sprintf("process %d has had a transaction open for %s (%s): until it ends, vacuum removes nothing, and claims get slower",
