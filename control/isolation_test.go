@@ -52,6 +52,10 @@ func dropIt(ctx context.Context, p *control.Plane, _ *scene) (string, error) {
 	return changed(p.SetQueue(ctx, "mail", control.QueueSettings{KeepFinished: new(false)}, "strict"))
 }
 
+func forgetIt(ctx context.Context, p *control.Plane, _ *scene) (string, error) {
+	return changed(p.ForgetQueue(ctx, "mail", "strict"))
+}
+
 func purgeQueueIt(ctx context.Context, p *control.Plane, _ *scene) (string, error) {
 	done, err := p.PurgeQueue(ctx, "default", control.Bulk{Reason: "strict"})
 	return changed(done.Done > 0, err)
@@ -82,6 +86,7 @@ var contests = []contest{
 	{"resume, resumed", pausedMail, statement("select stem.resume_queue('mail', 'other')"), resumeIt, "keeps", "40001", "40001", "changed", "keeps"},
 	{"set, set", queueMail, statement("select stem.set_queue('mail', false, 'other')"), dropIt, "drops", "40001", "40001", "changed", "drops"},
 	{"set, made", func(*testing.T, *scene) {}, statement("select stem.set_queue('mail', true, 'other')"), dropIt, "keeps", "40001", "40001", "changed", "drops"},
+	{"forget, set", queueMail, statement("select stem.set_queue('mail', false, 'other')"), forgetIt, "drops", "40001", "40001", "changed", ""},
 }
 
 // TestActionsUnderStricterIsolation: what was done to a job or a queue since the caller's snapshot is 40001 for the caller, or an

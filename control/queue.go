@@ -101,6 +101,16 @@ func (p *Plane) SetQueue(ctx context.Context, queue string, s QueueSettings, rea
 	return changed, wrap("set queue", err)
 }
 
+// ForgetQueue takes a queue's settings back to the defaults and forgets that it had any: a queue without a job, a worker and settings
+// is not listed. False: it had none, or is paused, which only Resume ends. Its jobs are not touched.
+func (p *Plane) ForgetQueue(ctx context.Context, queue, reason string) (changed bool, err error) {
+	err = p.act(ctx, func(q *store.Queries) error {
+		changed, err = q.ForgetQueue(ctx, queue, reason)
+		return err
+	})
+	return changed, wrap("forget queue", err)
+}
+
 // Waiting counts a queue's waiting jobs, exactly.
 func (p *Plane) Waiting(ctx context.Context, queue string) (int64, error) {
 	n, err := p.queries.CountWaiting(ctx, queue)

@@ -96,6 +96,50 @@ func TestSetQueue(t *testing.T) {
 	wantCode(t, err, "23514")
 }
 
+func TestForgetQueue(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	forget := func(queue string) bool {
+		t.Helper()
+		changed, err := l.plane.ForgetQueue(t.Context(), queue, "tidy")
+		must(t, err)
+		return changed
+	}
+	if forget("mail") {
+		t.Error("a queue without settings was forgotten")
+	}
+	_, err := l.plane.SetQueue(t.Context(), "mail", control.QueueSettings{KeepFinished: new(false)}, "")
+	must(t, err)
+	job := l.enqueue(t, 1, "queue => 'mail'")[0]
+	if !forget("mail") || forget("mail") {
+		t.Error("want it forgotten once")
+	}
+	q, err := l.plane.Queue(t.Context(), "mail")
+	must(t, err)
+	if !q.KeepFinished || q.Ready.N != 1 {
+		t.Errorf("got %+v, want the defaults, and its job left alone", q)
+	}
+	_, err = l.plane.Cancel(t.Context(), "", job)
+	must(t, err)
+	if _, err = l.plane.Queue(t.Context(), "mail"); !errors.Is(err, control.ErrNotFound) {
+		t.Errorf("got %v, want it not found", err)
+	}
+
+	_, err = l.plane.Pause(t.Context(), "mail", "broken")
+	must(t, err)
+	if forget("mail") {
+		t.Error("a pause was forgotten")
+	}
+	var done []int64
+	for e, err := range l.plane.Audit(t.Context(), control.AuditFilter{Action: "forget_queue", Target: "queue mail"}) {
+		must(t, err)
+		done = append(done, e.Affected)
+	}
+	if diff := cmp.Diff([]int64{0, 0, 1, 0}, done); diff != "" {
+		t.Errorf("audit, newest first: %s", diff)
+	}
+}
+
 func TestPurgeQueueIsResumable(t *testing.T) {
 	t.Parallel()
 	l := open(t)

@@ -570,9 +570,29 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- Forgets the row of a queue, and with it its settings: a queue needs none. False: it has no row, or is paused, and a pause is
+-- ended by who resumes it. Jobs are not touched: those that are still there go by the defaults from now on.
+-- +goose StatementBegin
+create function stem.forget_queue(p_queue text, p_reason text) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keep boolean;
+    v_changed boolean;
+begin
+    delete from stem.queues q where q.name = p_queue and not q.paused returning q.keep_finished into v_keep;
+    v_changed := found;
+    perform stem._audit('forget_queue', 'queue ' || p_queue, p_reason, v_changed::integer, jsonb_build_object(
+        'before', jsonb_build_object('keep_finished', v_keep)));
+    return v_changed;
+end $$;
+-- +goose StatementEnd
+
 revoke execute on all functions in schema stem from public;
 
 -- +goose Down
+drop function stem.forget_queue;
 drop function stem.count_waiting;
 drop function stem.purge_queue;
 drop function stem.set_queue;

@@ -19,6 +19,9 @@ select stem.resume_queue(@queue::text, @reason::text)::boolean as changed;
 -- name: SetQueue :one
 select stem.set_queue(@queue::text, sqlc.narg('keep_finished')::boolean, @reason::text)::boolean as changed;
 
+-- name: ForgetQueue :one
+select stem.forget_queue(@queue::text, @reason::text)::boolean as changed;
+
 -- name: PurgeQueue :one
 select stem.purge_queue(@queue::text, @max::integer, @reason::text)::bigint as cancelled;
 

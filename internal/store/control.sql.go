@@ -164,6 +164,17 @@ func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]DeadG
 	return items, nil
 }
 
+const forgetQueue = `-- name: ForgetQueue :one
+select stem.forget_queue($1::text, $2::text)::boolean as changed
+`
+
+func (q *Queries) ForgetQueue(ctx context.Context, queue string, reason string) (bool, error) {
+	row := q.db.QueryRow(ctx, forgetQueue, queue, reason)
+	var changed bool
+	err := row.Scan(&changed)
+	return changed, err
+}
+
 const listAttempts = `-- name: ListAttempts :many
 select
     u.id::uuid as job_id, a.attempt::integer as attempt, coalesce(a.generation, 0)::smallint as generation,

@@ -153,3 +153,15 @@ func set(t *testing.T, v pflag.Value, s string) {
 		t.Fatalf("Set(%q): %v", s, err)
 	}
 }
+
+func TestPrecise(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0.00µs", 1500: "1.50µs", 345678: "346µs", 1354321: "1.35ms", 12400000: "12.4ms", -12900: "-12.9µs", 2500 * time.Millisecond: "2.50s",
+		90 * time.Second: "90.0s", time.Hour: "1h",
+	} {
+		if got := arg.Precise(d); got != want {
+			t.Errorf("%d ns: got %q, want %q", d, got, want)
+		}
+	}
+}

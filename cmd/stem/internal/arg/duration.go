@@ -3,6 +3,7 @@ package arg
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -114,4 +115,28 @@ func Text(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// Precise is a duration with three digits, for what is measured: 345µs, 1.35ms, 12.4ms, 2.50s.
+func Precise(d time.Duration) string {
+	sign := ""
+	if d < 0 {
+		sign, d = "-", -d
+	}
+	unit, value := "s", d.Seconds()
+	switch {
+	case d >= 1000*time.Second:
+		return sign + Text(d)
+	case d < time.Millisecond:
+		unit, value = "µs", value*1e6
+	case d < time.Second:
+		unit, value = "ms", value*1e3
+	}
+	decimals := 2
+	if value >= 100 {
+		decimals = 0
+	} else if value >= 10 {
+		decimals = 1
+	}
+	return sign + strconv.FormatFloat(value, 'f', decimals, 64) + unit
 }

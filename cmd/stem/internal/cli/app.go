@@ -157,9 +157,20 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 
 // Progress shows how far long work has come, on stderr. The caller stops it.
 func (a *App) Progress(verb string, total int) *progress.Bar {
-	return progress.Start(progress.Options{
+	return progress.Start(a.progressOptions(verb, total))
+}
+
+// Steps is Progress for steps of which each is another: the caller says which.
+func (a *App) Steps(first string, total int) *progress.Bar {
+	o := a.progressOptions(first, total)
+	o.Steps = true
+	return progress.Start(o)
+}
+
+func (a *App) progressOptions(verb string, total int) progress.Options {
+	return progress.Options{
 		Out: a.streams.Err, Terminal: terminal.Is(a.streams.Err), Verb: verb, Total: total, Quiet: a.global.quiet,
-	})
+	}
 }
 
 // getenv looks into the environment that the app was started with.

@@ -15,7 +15,7 @@ import (
 
 func newQueue(a *App) *cobra.Command {
 	return group("queue", "Look at queues, pause, set and purge them", "  stem queue ls\n  stem queue pause mail --reason \"provider is down\"",
-		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueueSet(a), newQueuePurge(a))
+		newQueueList(a), newQueueShow(a), newQueuePause(a), newQueueResume(a), newQueueSet(a), newQueueForget(a), newQueuePurge(a))
 }
 
 var queueSheet = output.Sheet[control.Queue]{Noun: "queue", Columns: []output.Column[control.Queue]{
@@ -215,6 +215,35 @@ func newQueueSet(a *App) *cobra.Command {
 		return nil
 	}
 	cmd.Flags().BoolVar(&keep, "keep-finished", true, "keep finished jobs, with their results, for the retention")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return cmd
+}
+
+func newQueueForget(a *App) *cobra.Command {
+	var reason string
+	cmd := a.queueCommand("forget", "Take the settings of a queue back to the defaults", "  stem queue forget metrics",
+		func(ctx context.Context, plane *control.Plane, name string) error {
+			if err := checkReason("reason", reason); err != nil {
+				return err
+			}
+			q, err := a.queue(ctx, plane, name)
+			if err != nil {
+				return err
+			}
+			if q.Paused {
+				return fault.New(fault.ExitNotFound, "paused", "queue %q is paused", name).WithHint("stem queue resume %s", name)
+			}
+			changed, err := plane.ForgetQueue(ctx, name, reason)
+			if err != nil {
+				return err
+			}
+			if !changed {
+				a.Printer.Note("queue %q has the defaults", name)
+			}
+			q.KeepFinished = true
+			return output.One(a.Printer, &queueSheet, q)
+		})
+	cmd.Long = "Take the settings of a queue back to the defaults. Its jobs are left alone; without any, and without a worker, it is not listed any more."
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	return cmd
 }

@@ -25,6 +25,7 @@ var commands = []Command{
 	newEnqueue,
 	newWorker,
 	newJob, newQueue, newDLQ, newTasks,
+	newBench,
 	newConfig,
 	newCompletion,
 	newVersion,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
@@ -141,15 +142,25 @@ func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
 	if len(c.Queues) == 0 {
 		c.Queues[s.DefaultQueue] = s.Concurrency
 	}
-	if s.Listen.Given() && !pollOnly {
-		listen, err := s.Listen.Pool()
-		if err != nil {
-			return c, fault.Config("bad_database_url", "%s: %s", s.Origin("listen_url"), err)
-		}
-		listen.ConnConfig.RuntimeParams["application_name"] = "stem/listen/" + c.Node
-		c.ListenConfig = listen.ConnConfig
+	if pollOnly {
+		return c, nil
 	}
-	return c, nil
+	var err error
+	c.ListenConfig, err = a.listenConfig("stem/listen/" + c.Node)
+	return c, err
+}
+
+// listenConfig is the connection of the settings for LISTEN, nil for that of the pool.
+func (a *App) listenConfig(name string) (*pgx.ConnConfig, error) {
+	if !a.Config.Listen.Given() {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	listen, err := a.Config.Listen.Pool()
+	if err != nil {
+		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("listen_url"), err)
+	}
+	listen.ConnConfig.RuntimeParams["application_name"] = name
+	return listen.ConnConfig, nil
 }
 
 // taskNames is for people.

@@ -334,3 +334,53 @@ var errBroken = errors.New("broken pipe")
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestPreciseDurations(t *testing.T) {
+	t.Parallel()
+	type row struct{ P50, P99 time.Duration }
+	sheet := output.Sheet[row]{Noun: "row", Columns: []output.Column[row]{
+		{Header: "P50", Value: func(r row) any { return output.Precise(r.P50) }},
+		{Header: "P99", Value: func(r row) any { return output.Precise(r.P99) }},
+	}}
+	rows := []row{{1234567, 0}, {345678, time.Second}}
+	for format, want := range map[string]string{
+		output.Table: "   P50    P99\n1.23ms      -\n 346µs  1.00s\n",
+		output.JSONL: `{"p50Seconds":0.001234567,"p50":"1.23ms","p99Seconds":null,"p99":null}` + "\n" +
+			`{"p50Seconds":0.000345678,"p50":"346µs","p99Seconds":1,"p99":"1.00s"}` + "\n",
+		output.CSV: "p50Seconds,p50,p99Seconds,p99\r\n0.001234567,1.23ms,,\r\n0.000345678,346µs,1,1.00s\r\n",
+	} {
+		var out bytes.Buffer
+		p := output.Printer{Out: &out, Err: &out, Format: format}
+		if err := output.List(&p, &sheet, output.Rows(rows)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("%s: %s", format, diff)
+		}
+	}
+}
+
+func TestProse(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		width  int
+		colour bool
+		want   string
+	}{
+		{0, false, "\nMeaning\nit is \\x1b[2J what it is\n"},
+		{12, false, "\nMeaning\nit is\n\\x1b[2J what\nit is\n"},
+		{0, true, "\n\x1b[1mMeaning\x1b[m\nit is \\x1b[2J what it is\n"},
+	} {
+		var out bytes.Buffer
+		p := output.Printer{Out: &out, Width: tt.width, Colour: tt.colour}
+		if err := p.Title("Meaning"); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Prose("it is \x1b[2J what it is"); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+			t.Errorf("width %d: %s", tt.width, diff)
+		}
+	}
+}

@@ -19,7 +19,7 @@ type Column[T any] struct {
 	Header string // in tables; the JSON key is its lowerCamel form: "Last error" is lastError
 	Key    string // the JSON key, where it differs
 
-	// Value is a string, bool, integer, float, time.Time, time.Duration, []string, json.RawMessage, the result of
+	// Value is a string, bool, integer, float, time.Time, time.Duration, Precise, []string, json.RawMessage, the result of
 	// [Nest], or a type over string. Nil, the zero time and a nil pointer are absent: "-" in tables, null in JSON. A
 	// duration that may be absent is a *time.Duration, so that it keeps both of its keys.
 	Value func(T) any

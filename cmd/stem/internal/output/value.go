@@ -26,6 +26,8 @@ func appendMember(all []member, key string, v any) []member {
 		return append(all, member{key + "Seconds", nil}, member{key, nil})
 	case time.Duration:
 		return append(all, member{key + "Seconds", v.Seconds()}, member{key, arg.Text(v)})
+	case Precise:
+		return append(all, member{key + "Seconds", time.Duration(v).Seconds()}, member{key, arg.Precise(time.Duration(v))})
 	case time.Time:
 		return append(all, member{key, v.UTC().Format(time.RFC3339Nano)})
 	case []string:
@@ -36,6 +38,9 @@ func appendMember(all []member, key string, v any) []member {
 	}
 	return append(all, member{key, v})
 }
+
+// Precise is a duration in which every digit of three matters: one that was measured. Nought is absent.
+type Precise time.Duration
 
 // absentDuration stands for a nil *time.Duration, which still has two members.
 type absentDuration struct{}
@@ -50,6 +55,11 @@ func present(v any) any {
 			return absentDuration{}
 		}
 		return *v
+	case Precise:
+		if v == 0 {
+			return absentDuration{}
+		}
+		return v
 	case time.Time:
 		if v.IsZero() {
 			return nil
@@ -81,6 +91,8 @@ func cell(v any) string {
 		return v.UTC().Format("2006-01-02T15:04:05Z")
 	case time.Duration:
 		return arg.Text(v)
+	case Precise:
+		return arg.Precise(time.Duration(v))
 	case bool:
 		if v {
 			return "yes"
@@ -102,7 +114,8 @@ func cell(v any) string {
 // rightAligned tells whether a value lines up on its last digit.
 func rightAligned(v any) bool {
 	v = present(v)
-	if _, ok := v.(time.Duration); ok {
+	switch v.(type) {
+	case time.Duration, Precise:
 		return true
 	}
 	switch reflect.ValueOf(v).Kind() {

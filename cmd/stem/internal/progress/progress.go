@@ -21,6 +21,7 @@ type Options struct {
 	Terminal bool   // Out is one
 	Verb     string // "replaying"
 	Total    int
+	Steps    bool // that take unlike times: neither rate nor time left mean anything
 	Quiet    bool
 }
 
@@ -39,16 +40,19 @@ func Start(o Options) *Bar {
 	now := time.Now()
 	b := &Bar{o: o, start: now, said: now}
 	if o.Terminal && !o.Quiet && o.Total > 0 {
-		b.bar = progressbar.NewOptions(o.Total,
+		more := []progressbar.Option{}
+		if !o.Steps {
+			more = append(more, progressbar.OptionShowIts())
+		}
+		b.bar = progressbar.NewOptions(o.Total, append(more,
 			progressbar.OptionSetWriter(o.Out),
 			progressbar.OptionSetDescription(o.Verb),
 			progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(),
-			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetPredictTime(!o.Steps),
 			progressbar.OptionThrottle(65*time.Millisecond),
 			progressbar.OptionSetRenderBlankState(true),
 			progressbar.OptionFullWidth(),
-		)
+		)...)
 	}
 	return b
 }
@@ -63,6 +67,14 @@ func (b *Bar) Add(n int) {
 	if now := time.Now(); !b.o.Quiet && now.Sub(b.said) >= every {
 		b.said = now
 		fmt.Fprintln(b.o.Out, b.line(now))
+	}
+}
+
+// Say changes what is being done.
+func (b *Bar) Say(verb string) {
+	b.o.Verb = verb
+	if b.bar != nil {
+		b.bar.Describe(verb)
 	}
 }
 
@@ -83,7 +95,7 @@ func (b *Bar) Stop() {
 func (b *Bar) line(now time.Time) string {
 	s := fmt.Sprintf("%s: %d of %d", b.o.Verb, b.done, b.o.Total)
 	elapsed := now.Sub(b.start)
-	if elapsed <= 0 || b.done == 0 {
+	if elapsed <= 0 || b.done == 0 || b.o.Steps {
 		return s
 	}
 	rate := float64(b.done) / elapsed.Seconds()

@@ -54,3 +54,30 @@ func TestQuiet(t *testing.T) {
 		}
 	})
 }
+
+func TestStepsSayWhichAndNoRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		bar := progress.Start(progress.Options{Out: &out, Verb: "first", Total: 3, Steps: true})
+		defer bar.Stop()
+		time.Sleep(time.Minute)
+		bar.Say("second")
+		bar.Add(1)
+		if got, want := out.String(), "second: 1 of 3\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestStepsOnATerminal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	bar := progress.Start(progress.Options{Out: &out, Terminal: true, Verb: "first", Total: 3, Steps: true})
+	bar.Add(1)
+	bar.Say("second")
+	bar.Add(2)
+	bar.Stop()
+	if got := out.String(); !strings.Contains(got, "second") || strings.Contains(got, "it/s") {
+		t.Errorf("got %q", got)
+	}
+}
