@@ -110,6 +110,12 @@ func (l *lab) awaitBlocked(t *testing.T, n int) {
 	})
 }
 
+// patient lets a function wait for a lock for as long as the test takes to release it, and not for the second that it has.
+func (l *lab) patient(t *testing.T, function string) {
+	t.Helper()
+	l.mutate(t, function, "SET lock_timeout TO '1s'", "SET lock_timeout TO '25s'")
+}
+
 // A hand is a registered worker.
 type hand struct {
 	id    uuid.UUID

@@ -44,7 +44,7 @@ func TestPauseAndResume(t *testing.T) {
 	if !changed || again {
 		t.Errorf("changed %t, again %t", changed, again)
 	}
-	wait, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	wait, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	if n, err := listener.WaitForNotification(wait); err != nil || n.Payload != "default" {
 		t.Errorf("notification: %+v, %v", n, err)

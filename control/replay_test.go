@@ -133,6 +133,7 @@ func TestReplayWaitsForAKeyThatAnOpenTransactionHolds(t *testing.T) {
 	t.Parallel()
 	for _, committed := range []bool{true, false} {
 		l := open(t)
+		l.patient(t, "_replay_jobs")
 		job := l.kill(t, 1, "broken", "unique_key => 'k'")[0]
 		tx := l.begin(t)
 		holder := one[uuid.UUID](t, tx, "select stem.enqueue('t', unique_key => 'k')")

@@ -91,6 +91,7 @@ func TestDeclareLostWaitsForClaim(t *testing.T) {
 			if mutant {
 				l.mutate(t, "claim", " for key share\n", "\n")
 			}
+			l.mutate(t, "declare_lost", "SET lock_timeout TO '1s'", "SET lock_timeout TO '10s'") // the test may take its time
 			seen := l.expire(t, victim)
 			tx := l.begin(t)
 			job := claim(t, tx, victim, 1)[0].JobID

@@ -106,7 +106,7 @@ func TestEmptyBesideRelease(t *testing.T) {
 			}
 			const young = "    v_young := array("
 			l.mutate(t, "_ring_empty", young, "    perform pg_advisory_xact_lock_shared(4711);\n"+young)
-			l.mutate(t, "rotate", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
+			l.inOneCall(t)
 			if mutant {
 				l.mutate(t, "_ring_empty", "union all select x.job_id, false from stem.running x where x.slot = p_leaf) t", ") t",
 					young, "    v_tickets := v_tickets || array(select x.job_id from stem.running x where x.slot = p_leaf);\n"+young)

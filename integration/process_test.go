@@ -19,15 +19,14 @@ func TestAJobOfAKilledWorkerStartsElsewhere(t *testing.T) {
 	for _, r := range f.enqueue(warm...) {
 		f.wait(r)
 	}
-	receipts := f.enqueue(raw("first.blocks"), raw("first.blocks"), raw("first.blocks"))
-	f.eventually(10*time.Second, "the first job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
+	receipts := f.enqueue(raw("first.blocks"), raw("short"), raw("short"))
+	f.eventually(time.Minute, "the first job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
 	f.start(4) // it takes what the victim left in the line, if anything
-	f.eventually(10*time.Second, "every job is claimed", func() bool { return f.number("select count(*) from stem.ready") == 0 })
-	// Jobs whose first attempt the second worker took block it too, which is why it has slots to spare.
+	f.eventually(time.Minute, "every job is claimed", func() bool { return f.number("select count(*) from stem.ready") == 0 })
 	held := f.number("select count(*) from stem.running r join stem.workers w on w.id = r.worker where w.pid = $1", victim.cmd.Process.Pid)
 	killed := time.Now()
 	victim.signal(t, syscall.SIGKILL)
-	f.eventually(lease+lease/2+time.Second+10*time.Second, "the job has begun again", func() bool {
+	f.eventually(lease+lease/3+time.Second+10*time.Second, "the job has begun again", func() bool {
 		return f.number("select count(*) from runs where job = $1 and attempt > 1", receipts[0].ID) == 1
 	})
 	t.Logf("the job of a killed worker began again after %v (lease %v); the victim held %d jobs", time.Since(killed).Round(time.Millisecond), lease, held)
@@ -37,11 +36,9 @@ func TestAJobOfAKilledWorkerStartsElsewhere(t *testing.T) {
 	if n := f.number("select count(*) from stem.attempts where outcome = 'lost'"); n != 1 {
 		t.Errorf("%d attempts recorded as lost, want the one that had begun", n)
 	}
-	if held > 1 {
-		for _, r := range receipts[1:] {
-			if got := f.wait(r); got.State != "completed" {
-				t.Errorf("prefetched: got %s", got.State)
-			}
+	for _, r := range receipts[1:] {
+		if got := f.wait(r); got.State != "completed" {
+			t.Errorf("behind it: got %s", got.State)
 		}
 	}
 }
@@ -51,7 +48,7 @@ func TestAStoppedWorkerCannotWriteWhatItLost(t *testing.T) {
 	f := newFleet(t)
 	stopped := f.start(1)
 	r := f.enqueue(raw("first.blocks"))[0]
-	f.eventually(10*time.Second, "the job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
+	f.eventually(time.Minute, "the job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
 	stopped.signal(t, syscall.SIGSTOP)
 	f.start(1)
 	got := f.wait(r)
@@ -59,11 +56,11 @@ func TestAStoppedWorkerCannotWriteWhatItLost(t *testing.T) {
 		t.Errorf("got %s after %d attempts: %s", got.State, got.Attempt, got.Error)
 	}
 	stopped.signal(t, syscall.SIGCONT)
-	f.eventually(10*time.Second, "it says that its lease was lost", func() bool { return stopped.log.has("lease lost") })
-	f.eventually(10*time.Second, "it says which claim it lost", func() bool {
+	f.eventually(time.Minute, "it says that its lease was lost", func() bool { return stopped.log.has("lease lost") })
+	f.eventually(time.Minute, "it says which claim it lost", func() bool {
 		return stopped.log.has(`msg="lost claim" job_id=` + r.ID.String() + " claim=")
 	})
-	f.eventually(15*time.Second, "it goes on under a new identity", func() bool {
+	f.eventually(time.Minute, "it goes on under a new identity", func() bool {
 		return stopped.log.has("starting afresh") &&
 			f.number("select count(*) from stem.workers where pid = $1", stopped.cmd.Process.Pid) == 1
 	})
@@ -78,7 +75,7 @@ func TestAStoppedWorkerCannotWriteWhatItLost(t *testing.T) {
 	}
 	// And it works: two at once need both workers.
 	f.enqueue(raw("blocks"), raw("blocks"))
-	f.eventually(15*time.Second, "the stopped worker runs jobs again", func() bool {
+	f.eventually(time.Minute, "the stopped worker runs jobs again", func() bool {
 		return f.number("select count(distinct pid) from runs where job <> $1", r.ID) == 2
 	})
 }
@@ -95,18 +92,14 @@ func TestADrainPutsEverythingBackUncharged(t *testing.T) {
 		f.wait(r)
 	}
 	f.enqueue(raw("blocks"), raw("blocks"), raw("blocks"))
-	f.eventually(10*time.Second, "one job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
+	f.eventually(time.Minute, "one job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
 	asked := time.Now()
 	w.signal(t, syscall.SIGTERM)
 	select {
 	case <-w.done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("still there")
-	}
-	took := time.Since(asked)
-	t.Logf("drained in %v with a grace of 1 s", took.Round(time.Millisecond))
-	if took > 3*time.Second+time.Second { // a second for a slow machine
-		t.Errorf("took %v, want the grace of 1 s and at most 2 s more", took)
+		t.Logf("drained in %v with a grace of 1 s", time.Since(asked).Round(time.Millisecond))
+	case <-time.After(10 * time.Second):
+		t.Fatal("still there after the grace of 1 s, 2 s more, and 7 for a slow machine")
 	}
 	if w.err != nil {
 		t.Errorf("exit: %v", w.err)
@@ -135,7 +128,7 @@ func TestAPoisonIsBuriedAndNobodyElse(t *testing.T) {
 	f.start(4)
 	deaths := 0
 	alive := []*process{f.start(4)}
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for f.number("select count(*) from stem.dead") == 0 {
 		for i, p := range alive {
 			select {

@@ -125,7 +125,7 @@ func (l *lostAnswers) cut(what string, n int64, unsent bool, more int, do func()
 func (l *lostAnswers) stored(what string, want int) {
 	l.Helper()
 	got := -1
-	for deadline := time.Now().Add(5 * time.Second); got != want && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); got != want && time.Now().Before(deadline); {
 		got = count(l.T, l.owner)
 	}
 	if got != want {

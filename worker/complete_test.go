@@ -160,7 +160,7 @@ func TestCompleteWithoutTheClaimSpoilsTheTransaction(t *testing.T) {
 				answers <- a
 				return nil
 			})
-			b.work(&reg, worker.Config{})
+			b.work(&reg, worker.Config{Lease: time.Hour}) // no heartbeat tells the handler first
 			b.enqueue(hello.New(greeting{}))
 			a := <-answers
 			if !errors.Is(a.complete, worker.ErrLeaseLost) {

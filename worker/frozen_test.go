@@ -21,7 +21,7 @@ import (
 // that drops packets: nobody gets an error.
 type link struct {
 	frozen, cut chan struct{}
-	asking      atomic.Int64  // how many statements of the dispatch loop are on their way
+	cold        atomic.Bool   // it freezes at the next statement of the dispatch loop
 	pool        *pgxpool.Pool // whose connections go this way
 	listener    net.Listener
 	to          func() (net.Conn, error)
@@ -57,7 +57,11 @@ func newLink(t *testing.T, b *bench) *link {
 	return l
 }
 
-func (l *link) freeze() { close(l.frozen) }
+// freeze lets the dispatch loop ask once more, and freezes the link before a byte of that can get through.
+func (l *link) freeze() {
+	l.cold.Store(true)
+	<-l.frozen
+}
 
 func (l *link) isFrozen() bool {
 	select {
@@ -106,34 +110,17 @@ func (l *link) carry(to io.WriteCloser, from io.Reader) {
 	}
 }
 
-type dispatching struct{}
-
-// TraceQueryStart counts the statements of the dispatch loop that are on their way.
+// TraceQueryStart is called before a statement is sent.
 func (l *link) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	for _, name := range []string{"stem.claim(", "stem.set_idle(", "stem.suspects("} {
-		if strings.Contains(data.SQL, name) {
-			l.asking.Add(1)
-			return context.WithValue(ctx, dispatching{}, true)
+		if strings.Contains(data.SQL, name) && l.cold.CompareAndSwap(true, false) {
+			close(l.frozen)
 		}
 	}
 	return ctx
 }
 
-func (l *link) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
-	if ctx.Value(dispatching{}) != nil {
-		l.asking.Add(-1)
-	}
-}
-
-// TraceAcquireStart counts who waits for a connection: new ones come to nothing in the ice.
-func (l *link) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
-	l.asking.Add(1)
-	return ctx
-}
-
-func (l *link) TraceAcquireEnd(context.Context, *pgxpool.Pool, pgxpool.TraceAcquireEndData) {
-	l.asking.Add(-1)
-}
+func (*link) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // journal keeps what is logged.
 type journal struct {

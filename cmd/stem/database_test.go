@@ -71,19 +71,33 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func wait(ts *testscript.TestScript, db queue.DB, statement string) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
-		var done bool
+	poll(ts, "not true: "+statement, func() (done bool) {
 		ts.Check(db.QueryRow(context.Background(), statement).Scan(&done))
-		if done {
-			return
-		}
-		<-time.After(10 * time.Millisecond)
+		return done
+	})
+}
+
+// appears waits for a file, with which a program in the background says how far it is: appears FILE.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears FILE")
 	}
-	ts.Fatalf("still not true after 30 s: %s", statement)
+	poll(ts, "no file "+args[0], func() bool {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		return err == nil
+	})
+}
+
+func poll(ts *testscript.TestScript, missing string, done func() bool) {
+	for deadline := time.Now().Add(time.Minute); !done(); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("after a minute still %s", missing)
+		}
+	}
 }
 
 // work runs a worker named web-1 with the tasks ok (its result is its payload), fail (discarded: a dead letter), again (fails,
-// and is tried again in an hour) and hang (until it is cancelled). It ends with the script; "work idle" returns when nothing is ready or running any more.
+// and is tried again in an hour) and hang (until it is cancelled). It ends with the script; "work idle" returns when it is there and nothing is ready or running any more.
 func work(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || args[0] != "idle" {
 		ts.Fatalf("usage: work idle")
@@ -110,7 +124,8 @@ func work(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(<-ended)
 		pool.Close()
 	})
-	wait(ts, pool, `select not exists (select from stem.ready where queue in ('default', 'mail')) and not exists (select from stem.running)`)
+	wait(ts, pool, `select exists (select from stem.workers where node = 'web-1')
+		and not exists (select from stem.ready where queue in ('default', 'mail')) and not exists (select from stem.running)`)
 }
 
 var (

@@ -101,11 +101,10 @@ func children(t *testing.T, pid int) []int {
 }
 
 func waitGone(pid int) error {
-	for range 100 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 			return nil
 		}
-		<-time.After(20 * time.Millisecond)
 	}
 	return errors.New("still there")
 }

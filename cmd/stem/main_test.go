@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ func TestScript(t *testing.T) {
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub, "terminate": terminate,
+			"appears": appears, "says": says,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "private" { // a server can be started
@@ -60,6 +62,20 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if want := args[0]; got != want && got != "exit status "+want {
 		ts.Fatalf("%s, want %s", got, want)
 	}
+}
+
+// says runs a program until a line of its stdout matches, for what gives up soon when the database is slow, as completion does:
+// says '^mail$' stem __complete ...
+func says(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: says REGEXP PROGRAM ARGUMENTS...")
+	}
+	line, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	poll(ts, "nothing like "+args[0], func() bool {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		return line.MatchString(ts.ReadFile("stdout"))
+	})
 }
 
 // SIGPIPE would kill the program, which must instead end quietly, its connections closed.

@@ -41,7 +41,7 @@ func TestNothingIsLostOrDoneTwiceWhileWorkersAreKilled(t *testing.T) {
 				needPgBouncer(t)
 			}
 			cmd := exec.CommandContext(t.Context(), program,
-				"--dir", dir, "--workers", "2", "--kill-every", "1s", "--work", "20ms", "--timeout", timeout, flag)
+				"--dir", dir, "--workers", "2", "--kill-every", "1s", "--work", "100ms", "--timeout", timeout, flag)
 			cmd.Env = append(os.Environ(), "STEM_DATABASE_URL="+pgtest.Database(t))
 			cmd.Stderr = t.Output()
 			out, err := cmd.Output()

@@ -120,7 +120,7 @@ func fifo(t *testing.T) (path string, line func() string) {
 	lines := bufio.NewReader(f)
 	return path, func() string {
 		t.Helper()
-		if err := f.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		text, err := lines.ReadString('\n')
@@ -140,7 +140,7 @@ func gone(t *testing.T, pid string) {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		if errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
 			return
 		}
@@ -157,36 +157,28 @@ func gone(t *testing.T, pid string) {
 func TestNothingIsLeftOfAProcessTree(t *testing.T) {
 	t.Parallel()
 	const tree = `trap '' TERM; (trap '' TERM; echo $$ >%[1]s; sh -c 'trap "" TERM; echo $$ >%[1]s; while :; do sleep 1000; done') & wait; wait`
-	for _, by := range []string{"limit", "context"} {
-		t.Run(by, func(t *testing.T) {
-			t.Parallel()
-			path, line := fifo(t)
-			more := "    kill_grace: 100ms\n"
-			if by == "limit" {
-				more += "    hard_limit: 500ms\n"
-			}
-			task := shell(t, fmt.Sprintf(tree, path), more)
-			ctx, cancel := context.WithCancelCause(t.Context())
-			done := make(chan Report)
-			go func() { done <- task.Run(ctx, newRun("")) }()
-			pids := []string{line(), line()}
-			cause := errors.New("lease lost")
-			if by == "context" {
-				cancel(cause)
-			}
-			r := <-done
-			cancel(nil)
-			for _, pid := range pids {
-				gone(t, pid)
-			}
-			want := "ran longer than the hard limit 500ms: killed by signal SIGKILL"
-			if by == "context" {
-				want = "lease lost: killed by signal SIGKILL"
-			}
-			if r.Outcome != Failed || errorText(r.Err) != want || errors.Is(r.Err, cause) != (by == "context") {
-				t.Errorf("got %d, %v, want %q", r.Outcome, r.Err, want)
-			}
-		})
+	path, line := fifo(t)
+	task := shell(t, fmt.Sprintf(tree, path), "    kill_grace: 100ms\n")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan Report)
+	go func() { done <- task.Run(ctx, newRun("")) }()
+	pids := []string{line(), line()}
+	cause := errors.New("lease lost")
+	cancel(cause)
+	r := <-done
+	for _, pid := range pids {
+		gone(t, pid)
+	}
+	if want := "lease lost: killed by signal SIGKILL"; r.Outcome != Failed || errorText(r.Err) != want || !errors.Is(r.Err, cause) {
+		t.Errorf("got %d, %v, want %q", r.Outcome, r.Err, want)
+	}
+}
+
+func TestTheHardLimitStopsTheCommand(t *testing.T) {
+	t.Parallel()
+	r := shell(t, "sleep 1000", "    hard_limit: 100ms\n").Run(t.Context(), newRun(""))
+	if want := "ran longer than the hard limit 100ms: killed by signal SIGTERM"; r.Outcome != Failed || errorText(r.Err) != want {
+		t.Errorf("got %d, %v, want %q", r.Outcome, r.Err, want)
 	}
 }
 
@@ -233,15 +225,11 @@ func TestCommandThatIsStopped(t *testing.T) {
 
 func TestBackgroundChildIsKilledAndDoesNotHang(t *testing.T) {
 	t.Parallel()
-	start := time.Now()
 	r := shell(t, "sleep 1000 & echo $!", "").Run(t.Context(), newRun(""))
 	if r.Outcome != Completed {
 		t.Fatalf("got %d, %v", r.Outcome, r.Err)
 	}
 	gone(t, string(r.Result))
-	if took := time.Since(start); took > drainLimit {
-		t.Errorf("took %v", took)
-	}
 }
 
 func TestDaemonThatHoldsStdoutDoesNotHang(t *testing.T) {
