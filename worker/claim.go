@@ -40,7 +40,7 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 		slices.SortFunc(rows, inLine)
 	}
 	s.marks.saw(look, rows, len(rows) < total, time.Now())
-	s.take(p.Claim, rows, suspect)
+	s.take(p.Claim, wants, rows, suspect)
 	return rows, nil
 }
 

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,7 +36,8 @@ type dispatcher struct {
 	zombies  map[*held]struct{} // those of lost sessions before this one
 	heir     *session           // the one after this one, when this one was lost
 
-	kicked     chan struct{}
+	kicked     chan struct{} // look at the line
+	freed      chan struct{} // a slot is free
 	beat       chan struct{}
 	dueNow     chan struct{}
 	dispatched chan struct{} // closed when nothing is claimed any more
@@ -45,10 +45,13 @@ type dispatcher struct {
 	// Only the dispatch loop touches these.
 	seq       int64
 	marks     marks
-	idle      bool // the idle flag is up
-	quiet     int  // how often in a row nothing was found
+	idle      bool // the idle flag is up: this worker sleeps until it is notified
+	quiet     int  // how often in a row nothing was found, since the flag was raised or lowered
+	rush      int  // how often in a row a sleeping worker was woken soon after the last time
+	foundAt   time.Time
 	duty      bool // this worker runs the suspects of a queue: it claims nothing else
-	suspectAt time.Time
+	suspectAt time.Time // when this worker last looked whether suspects wait
+	aloneAt   time.Time // when it last tried to take one
 	suspects  int // how many looks in a row found one waiting
 
 	life         context.Context //nolint:containedctx // the session's own
@@ -63,6 +66,7 @@ type line struct {
 	name   string
 	slots  int
 	free   int
+	sated  bool          // the last look found less than there was room for: one slot more finds nothing more
 	buffer []*held       // claimed, not begun, in claim order
 	mean   time.Duration // of how long its jobs take, smoothed
 }
@@ -89,7 +93,8 @@ type totals struct {
 func (d *dispatcher) init(c Config) {
 	d.active, d.zombies = map[*held]struct{}{}, map[*held]struct{}{}
 	d.dispatched, d.next, d.over = make(chan struct{}), make(chan *held), make(chan struct{})
-	d.kicked, d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	d.kicked, d.freed = make(chan struct{}, 1), make(chan struct{}, 1)
+	d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1)
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		d.lines = append(d.lines, &line{name: name, slots: c.Queues[name], free: c.Queues[name]})
 	}
@@ -97,9 +102,12 @@ func (d *dispatcher) init(c Config) {
 }
 
 // kick makes the dispatch loop look again, soon.
-func (d *dispatcher) kick() {
+func (d *dispatcher) kick() { poke(d.kicked) }
+
+// poke wakes who waits on c, now or next.
+func poke(c chan<- struct{}) {
 	select {
-	case d.kicked <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -113,6 +121,10 @@ func (s *session) dispatch(life context.Context) {
 		case <-s.stopping:
 		case <-life.Done():
 		case <-s.kicked:
+		case <-s.freed:
+			if !s.duty && s.isSated() {
+				continue // the look that the timer stands for comes in its time
+			}
 		case <-timer.C:
 		}
 		if isClosed(s.stopping) || life.Err() != nil {
@@ -140,118 +152,17 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// round claims once, if there is room, and returns when to look again.
-func (s *session) round(life context.Context) time.Duration {
-	poll := s.config.PollInterval - rand.N(s.config.PollInterval/4+1)
-	if len(s.handlers) == 0 {
-		return poll // a worker without tasks heartbeats and rescues; what it claimed it could only put back
-	}
-	if s.duty || s.isAlone() {
-		return s.onDuty(life, poll)
-	}
-	s.giveBack()
-	wants, total := s.wants()
-	if total == 0 {
-		s.setIdle(life, false) // a busy worker wants no notifications: each one serialises commits
-		s.watchSuspects(life)
-		return poll
-	}
-	rows, err := s.claim(life, wants, total, false)
-	if err != nil {
-		return s.config.PollInterval
-	}
-	if len(rows) > 0 {
-		s.quiet = 0
-		if len(rows) >= total {
-			s.setIdle(life, false)
-			s.watchSuspects(life)
-			return 0
-		}
-		return s.lookAgain(life, poll)
-	}
-	if s.isEmpty() && s.claimSuspect(life) {
-		return poll
-	}
-	return s.lookAgain(life, poll)
-}
-
-// lookAgain returns the pause after a look that found less than there is room for. The idle flag is raised and committed, then
-// comes one more look, and only then sleep: a job that was committed in between found no flag. The growing pauses cover what
-// is left, the time between the gate's look at a commit and that commit becoming visible.
-func (s *session) lookAgain(life context.Context, poll time.Duration) time.Duration {
-	if !s.idle {
-		if s.setIdle(life, true); s.idle {
-			return 0
-		}
-		return poll
-	}
-	pauses := [...]time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
-	if s.quiet < len(pauses) {
-		s.quiet++
-		return min(pauses[s.quiet-1], poll)
-	}
-	s.watchSuspects(life)
-	return poll
-}
-
-// giveBack puts back what was prefetched for a slot that did not become free: the jobs before it take longer than those that
-// the prefetch was reckoned from, and another worker may have room.
-func (s *session) giveBack() {
-	s.mu.Lock()
-	var stale []*held
-	for _, l := range s.lines {
-		if len(l.buffer) > 0 && time.Since(l.buffer[0].taken) > s.config.PollInterval {
-			stale, l.buffer = append(stale, l.buffer...), nil
-			l.mean = max(l.mean, s.config.PollInterval) // no prefetch until jobs are seen to be short again
-		}
-	}
-	s.mu.Unlock()
-	for _, h := range stale {
-		s.settle(h, outcome{verb: verbRelease})
-	}
-}
-
-// setIdle raises or lowers this worker's flag for all its queues.
-func (s *session) setIdle(life context.Context, idle bool) {
-	if s.idle == idle {
-		return
-	}
-	queues := []string{}
-	if idle {
-		queues = slices.Sorted(maps.Keys(s.config.Queues))
-	}
-	ctx, cancel := context.WithTimeout(life, s.config.Heartbeat)
-	defer cancel()
-	if err := s.db.SetIdle(ctx, s.id, s.epoch, queues); err != nil {
-		if life.Err() != nil {
-			return
-		}
-		s.log.WarnContext(life, "idle flag", "worker", s.id, "error", err)
-		return
-	}
-	s.idle = idle
-}
-
-// wants says how many more jobs each line can take: its free slots, and a prefetch worth 20 ms of its work.
-func (s *session) wants() ([]int32, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wants, total := make([]int32, len(s.lines)), 0
-	for i, l := range s.lines {
-		prefetch := 0
-		if l.mean > 0 {
-			prefetch = min(l.slots*int(20*time.Millisecond/max(l.mean, 10*time.Microsecond)), 1000)
-		}
-		want := max(l.free+prefetch-len(l.buffer), 0)
-		wants[i], total = int32(want), total+want //nolint:gosec // at most 11 000
-	}
-	return wants, total
-}
-
 func (s *session) isAlone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.alone
+}
+
+// isSated tells whether more room finds nothing more.
+func (s *session) isSated() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.ContainsFunc(s.lines, func(l *line) bool { return !l.sated })
 }
 
 // isEmpty tells whether this worker holds nothing at all.
@@ -262,9 +173,10 @@ func (s *session) isEmpty() bool {
 }
 
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
-func (s *session) take(claim uuid.UUID, rows []store.ClaimRow, suspect bool) {
+func (s *session) take(claim uuid.UUID, wants []int32, rows []store.ClaimRow, suspect bool) {
 	now := time.Now()
 	s.mu.Lock()
+	s.sate(wants, rows, suspect)
 	var l *line
 	for i := range rows {
 		if l == nil || l.name != rows[i].Queue {
@@ -277,6 +189,17 @@ func (s *session) take(claim uuid.UUID, rows []store.ClaimRow, suspect bool) {
 	}
 	s.mu.Unlock()
 	s.begin()
+}
+
+// sate notes which lines have nothing more. The caller holds mu.
+func (s *session) sate(wants []int32, rows []store.ClaimRow, suspect bool) {
+	found := make(map[string]int32, len(s.lines))
+	for i := range rows {
+		found[rows[i].Queue]++
+	}
+	for i, l := range s.lines {
+		l.sated = !suspect && found[l.name] < wants[i]
+	}
 }
 
 // begin starts buffered jobs in free slots.
@@ -350,7 +273,7 @@ func (s *session) release(settled []*held) {
 		s.alone = false
 	}
 	s.mu.Unlock()
-	s.kick()
+	poke(s.freed)
 }
 
 // returned notes that the handler has ended. One that outlived its hard limit frees its slot only now.
@@ -365,7 +288,7 @@ func (s *session) returned(h *held) {
 		s.beginLine(h.line)
 	}
 	s.mu.Unlock()
-	s.kick()
+	poke(s.freed)
 }
 
 // stats is what a heartbeat carries for `stem worker stats`.

@@ -81,6 +81,7 @@ func (d *drainage) step(life context.Context, limit <-chan struct{}) bool {
 	case <-d.handling:
 		d.handling = nil
 	case <-d.kicked:
+	case <-d.freed:
 	case <-limit:
 		return false
 	case <-life.Done():
