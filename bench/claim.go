@@ -62,6 +62,10 @@ func queueName(i int) string {
 	return fmt.Sprintf("q%d", i)
 }
 
+// leafOfNow is the leaf of the ring where a whole fill goes. Ids that are made across the start of a period belong to the next
+// one, but a claim looks where the ticket says.
+const leafOfNow = `select (stem._period_at(clock_timestamp()) & 7)::smallint as slot`
+
 // fillStem loads jobs as stem.enqueue_many would, without its checks and round trips: ten million take minutes so.
 func fillStem(ctx context.Context, s *stemSide, sh shape) error {
 	const chunk = 500_000
@@ -75,11 +79,11 @@ func fillStem(ctx context.Context, s *stemSide, sh shape) error {
 			select clock_timestamp() + interval '1 day' + random() * interval '10 days', id, slot, queue, priority, max_attempts from e`},
 	} {
 		for done := 0; done < part.rows; done += chunk {
-			_, err := s.p.Exec(ctx, `with e as (
+			_, err := s.p.Exec(ctx, `with leaf as materialized (`+leafOfNow+`), e as (
 				insert into stem.jobs (issued_at, id, slot, priority, max_attempts, queue, task, payload)
-				select clock_timestamp(), stem.uuid7(), r.current, (9 - i % $2)::smallint, 20::smallint,
+				select clock_timestamp(), stem.uuid7(), leaf.slot, (9 - i % $2)::smallint, 20::smallint,
 					case when i % $3 = 0 then 'default' else 'q' || i % $3 end, 'bench.noop', convert_to($4, 'UTF8')
-				from stem.ring r, generate_series(1, $1) i
+				from leaf, generate_series(1, $1) i
 				returning id, slot, queue, priority, max_attempts)`+part.insert,
 				min(chunk, part.rows-done), sh.priorities, sh.queues, `{"n":0,"sent":0,"pad":"`+padding+`"}`)
 			if err != nil {
@@ -213,10 +217,10 @@ func fillHistory(ctx context.Context, p *pair, s side, n int) error {
 		count := min(chunk, n-done)
 		var err error
 		if s.name() == "stem" {
-			_, err = p.stem.p.Exec(ctx, `with e as (
+			_, err = p.stem.p.Exec(ctx, `with leaf as materialized (`+leafOfNow+`), e as (
 				insert into stem.jobs (issued_at, id, slot, priority, max_attempts, queue, task, payload)
-				select clock_timestamp(), stem.uuid7(), r.current, 5::smallint, 20::smallint, 'default', 'bench.noop', convert_to($2, 'UTF8')
-				from stem.ring r, generate_series(1, $1) i
+				select clock_timestamp(), stem.uuid7(), leaf.slot, 5::smallint, 20::smallint, 'default', 'bench.noop', convert_to($2, 'UTF8')
+				from leaf, generate_series(1, $1) i
 				returning id, slot)
 				insert into stem.finished (started_at, job_id, attempt, slot, outcome)
 				select clock_timestamp(), id, 1, slot, 'completed' from e`, count, payload)
