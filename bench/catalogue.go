@@ -25,13 +25,20 @@ type variant struct {
 type scenario struct {
 	name  string
 	about string
-	unit  string // of sample.Value; "ms" is better when less
+	unit  string   // of sample.Value; "ms" is better when less
+	gives []string // the metrics of every run
 	open  func(ctx context.Context, l *lab) ([]variant, func(), error)
 }
 
+// costs are the metrics of a gauge, percentiles those of latencies.
+var (
+	costs       = []string{"pg_us_per_job", "client_us_per_job", "wal_bytes_per_job", "dead_tuples"}
+	percentiles = []string{"p50_ms", "p95_ms", "p99_ms"}
+)
+
 func scenarios() []scenario {
 	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), pickupScenarios(),
-		claimScenarios(), processScenarios(), limitScenarios())
+		claimScenarios(), historyScenarios(), processScenarios(), limitScenarios())
 	slices.SortStableFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
 	return list
 }

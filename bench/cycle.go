@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 
 func cycleScenarios() []scenario {
 	return []scenario{
-		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", open: openCycle(false)},
-		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", open: openCycle(true)},
+		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", gives: costs, open: openCycle(false)},
+		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", gives: append(slices.Clone(costs), "last_third_to_first"), open: openCycle(true)},
 	}
 }
 
@@ -29,11 +30,11 @@ func openCycle(held bool) func(context.Context, *lab) ([]variant, func(), error)
 			v.name, v.floor = v.name+", snapshot held", 0 // River falls to a third of itself
 		}
 		v.contenders = p.contend(setting{slots: 1000}, func(ctx context.Context, s side, c setting) (sample, error) {
-			return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second), held)
+			return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second, 2*time.Second), held)
 		})
 		if held { // beside it Stem's own rate without the snapshot
 			free := p.contend(setting{slots: 1000}, func(ctx context.Context, s side, c setting) (sample, error) {
-				return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second), false)
+				return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second, 2*time.Second), false)
 			})[0]
 			free.name = "stem, no snapshot"
 			v.contenders = append(v.contenders, free)

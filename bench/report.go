@@ -35,7 +35,10 @@ func headlines(results []result) map[string]headline {
 			h.Stem = first
 		}
 		if len(c.Entries) > 1 {
-			h.River, h.Ratio = new(round(c.Entries[1].Value.Median)), new(round(c.Ratio))
+			h.Ratio = new(round(c.Ratio))
+			if strings.HasPrefix(c.Entries[1].Name, "river") {
+				h.River = new(round(c.Entries[1].Value.Median))
+			}
 		}
 		out[r.Scenario] = h
 	}

@@ -47,12 +47,18 @@ func runScenario(ctx context.Context, l *lab, s scenario, rounds int, onlyHeadli
 				said := l.progress(fmt.Sprintf("%s %d/%d  %s  round %d/%d  %s", s.name, i+1, len(variants), v.name, round+1, rounds, c.name))
 				one, err := c.run(ctx)
 				said()
+				if err == nil {
+					err = one.makesSense(s.gives)
+				}
 				if err != nil {
 					return r, fmt.Errorf("%s, %s, %s: %w", s.name, v.name, c.name, err)
 				}
 				runs[k] = append(runs[k], one)
 				l.say("%s %d/%d  %s  round %d/%d  %-16s %12.1f %s", s.name, i+1, len(variants), v.name, round+1, rounds, c.name, one.Value, s.unit)
 			}
+		}
+		if l.size == smoke {
+			v.floor = 0 // nothing is to be read from its figures
 		}
 		r.Comparisons = append(r.Comparisons, compare(v, s.unit, runs))
 		for _, w := range r.Comparisons[i].Warnings {
