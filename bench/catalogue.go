@@ -37,7 +37,7 @@ var (
 )
 
 func scenarios() []scenario {
-	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), pickupScenarios(),
+	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), doorScenarios(), pickupScenarios(),
 		claimScenarios(), historyScenarios(), processScenarios(), limitScenarios())
 	slices.SortStableFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
 	return list

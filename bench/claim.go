@@ -120,7 +120,7 @@ func claims(ctx context.Context, l *lab, s *stemSide, sh shape) (sample, error) 
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	me := uuid.New()
-	epoch, err := query1[int64](ctx, conn, `select epoch from stem.register($1, 'bench', 'stem', 'bench', 0, '', '', 3600000000, '{}', '{}')`, me)
+	epoch, err := query1[int64](ctx, conn, registerWorker, me)
 	if err != nil {
 		return sample{}, err
 	}
@@ -148,6 +148,8 @@ func claims(ctx context.Context, l *lab, s *stemSide, sh shape) (sample, error) 
 	one.Value = one.Metrics["p99_ms"]
 	return one, nil
 }
+
+const registerWorker = `select epoch from stem.register($1, 'bench', 'stem', 'bench', 0, '', '', 3600000000, '{}', '{}')`
 
 // claimant is a worker as the database knows it.
 type claimant struct {
