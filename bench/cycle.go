@@ -14,8 +14,8 @@ import (
 
 func cycleScenarios() []scenario {
 	return []scenario{
-		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", gives: costs, open: openCycle(false)},
-		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", gives: append(slices.Clone(costs), "last_third_to_first"), open: openCycle(true)},
+		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", takes: 7, gives: costs, open: openCycle(false)},
+		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", takes: 10, gives: append(slices.Clone(costs), "last_third_to_first"), open: openCycle(true)},
 	}
 }
 
@@ -25,9 +25,9 @@ func openCycle(held bool) func(context.Context, *lab) ([]variant, func(), error)
 		if err != nil {
 			return nil, nil, err
 		}
-		v := variant{name: "1 000 slots, 2 producers, both at their best", floor: riverCycle}
+		v := variant{name: "1 000 slots, 2 producers, both at their best", reference: riverCycle}
 		if held {
-			v.name, v.floor = v.name+", snapshot held", 0 // River falls to a third of itself
+			v.name, v.reference = v.name+", snapshot held", 0 // River falls to a third of itself
 		}
 		v.contenders = p.contend(setting{slots: 1000}, func(ctx context.Context, s side, c setting) (sample, error) {
 			return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second, 2*time.Second), held)

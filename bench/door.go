@@ -12,7 +12,7 @@ import (
 )
 
 func doorScenarios() []scenario {
-	return []scenario{{name: "door", about: "Stem alone, one connection: its functions beside the same statements sent as text by the owner", unit: "jobs/s", gives: costs, open: openDoor}}
+	return []scenario{{name: "door", about: "Stem alone, one connection: its functions beside the same statements sent as text by the owner", unit: "jobs/s", takes: 4, gives: costs, open: openDoor}}
 }
 
 const (

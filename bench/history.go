@@ -6,7 +6,7 @@ import (
 )
 
 func historyScenarios() []scenario {
-	return []scenario{{name: "history", about: "the drain at 1 000 slots with many finished jobs kept", unit: "jobs/s", gives: costs, open: openHistory}}
+	return []scenario{{name: "history", about: "the drain at 1 000 slots with many finished jobs kept", unit: "jobs/s", takes: 20, gives: costs, open: openHistory}}
 }
 
 func openHistory(ctx context.Context, l *lab) ([]variant, func(), error) {

@@ -8,7 +8,7 @@ import (
 )
 
 func limitScenarios() []scenario {
-	return []scenario{{name: "limits", about: "what the server itself can do: rows of a bigint key and 200 bytes, one connection", unit: "rows/s", gives: costs, open: openLimits}}
+	return []scenario{{name: "limits", about: "what the server itself can do: rows of a bigint key and 200 bytes, one connection", unit: "rows/s", takes: 2, gives: costs, open: openLimits}}
 }
 
 func openLimits(ctx context.Context, l *lab) ([]variant, func(), error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -97,10 +98,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	all := scenarios()
 	if o.list {
-		for _, s := range all {
-			fmt.Printf("%-16s %s\n", s.name, s.about)
-		}
-		return nil
+		return list(os.Stdout, all)
 	}
 	chosen, err := resolve(all, o.scenarios)
 	if err != nil {
@@ -118,29 +116,61 @@ func run(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 	l.size, padding = o.size(), pad(o.seed)
 	l.say("River %s; Stem of this checkout; Postgres %s with %v", riverVersion(), l.server.Version, serverSettings)
+	r, err := measure(ctx, l, o, chosen)
+	if err == nil {
+		err = conclude(o, r)
+	}
+	// What was measured before an error or Ctrl-C may have taken hours.
+	return errors.Join(err, save(o, r))
+}
+
+func list(w io.Writer, all []scenario) error {
+	minutes := 0
+	for _, s := range all {
+		minutes += s.takes
+		fmt.Fprintf(w, "%-12s %3d min  %s\n", s.name, s.takes, s.about)
+	}
+	_, err := fmt.Fprintf(w, "%-12s %3d min  about, three rounds on 2 vCPU; --quick takes a minute or two for most\n", "all", minutes)
+	return err
+}
+
+// measure runs the scenarios, and prints each table when it is there. What it returns is good as far as it goes.
+func measure(ctx context.Context, l *lab, o options, chosen []scenario) (report, error) {
 	r := report{
 		Machine:  map[string]string{"go": runtime.Version(), "cpus": fmt.Sprint(runtime.NumCPU()), "os": runtime.GOOS + "/" + runtime.GOARCH},
 		Versions: map[string]string{"postgres": l.server.Version, "river": riverVersion()},
 		Settings: serverSettings, Rounds: o.rounds, Quick: l.size != full,
 	}
+	var failed error
 	for _, s := range chosen {
 		one, err := runScenario(ctx, l, s, o.rounds, o.quick && o.output == "json" && !o.variants)
-		if err != nil {
-			return err
-		}
-		r.Results = append(r.Results, one)
-		if o.output == "table" {
-			if err := writeTable(os.Stdout, one); err != nil {
-				return err
+		if len(one.Comparisons) > 0 {
+			r.Results = append(r.Results, one)
+			if o.output == "table" {
+				err = errors.Join(err, writeTable(os.Stdout, one))
 			}
 		}
-	}
-	if o.output == "json" {
-		if err := writeHeadlines(os.Stdout, r.Results); err != nil {
-			return err
+		if err != nil {
+			failed = err
+			break
 		}
 	}
-	return save(o, r)
+	r.Floors, r.missing = judge(r.Results)
+	r.Shares = shares(r.Results)
+	return r, failed
+}
+
+// conclude prints what only the whole run can tell.
+func conclude(o options, r report) error {
+	if o.output == "json" {
+		return writeHeadlines(os.Stdout, r.Results)
+	}
+	writeShares(os.Stdout, r.Shares)
+	err := writeVerdicts(os.Stdout, r.Floors, o.size())
+	if o.smoke && r.missing != nil {
+		err = errors.Join(err, fmt.Errorf("nothing was measured for these floors: %s", strings.Join(r.missing, "; ")))
+	}
+	return err
 }
 
 // save writes the files that were asked for.

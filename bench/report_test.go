@@ -5,12 +5,13 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
 
-func sampleResult(river float64, floor float64) result {
-	v := variant{name: "1 000 slots & more", floor: floor, contenders: []contender{{name: "stem", settings: "s"}, {name: "river", settings: "r"}}}
+func sampleResult(river, reference float64) result {
+	v := variant{name: "1 000 slots & more", reference: reference, contenders: []contender{{name: "stem", settings: "s"}, {name: "river", settings: "r"}}}
 	runs := [][]sample{
 		{{Value: 30, Metrics: map[string]float64{"wal_bytes_per_job": 4}, Series: []float64{1, 2, 3}}, {Value: 50}, {Value: 40}},
 		{{Value: river, Series: []float64{3, 1}}},
@@ -87,5 +88,29 @@ func TestAPlotOfZerosDividesByNothing(t *testing.T) {
 	svg := plot(result{Scenario: "idle", Unit: "tx/s", Comparisons: []comparison{{Variant: "v", Entries: []entry{{Name: "stem"}}}}})
 	if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
 		t.Error(svg)
+	}
+}
+
+func TestTheTableHasTheRatiosBelowTheFiguresThatTheyAreOf(t *testing.T) {
+	t.Parallel()
+	v := variant{name: "v", contenders: []contender{{name: "stem"}, {name: "river"}, {name: "stem, no snapshot"}}}
+	r := result{Scenario: "held", Unit: "jobs/s", Comparisons: []comparison{compare(v, "jobs/s", [][]sample{
+		{{Value: 60, Metrics: map[string]float64{"wal_bytes_per_job": 100, "dead_tuples": 0}}},
+		{{Value: 10, Metrics: map[string]float64{"wal_bytes_per_job": 400, "dead_tuples": 0}}},
+		{{Value: 75, Metrics: map[string]float64{"wal_bytes_per_job": 0}}},
+	})}}
+	var b strings.Builder
+	if err := writeTable(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(b.String()) {
+		if strings.Contains(line, "÷") {
+			got = append(got, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	want := []string{"stem ÷ river 6.00 0.25 -", "stem ÷ stem, no snapshot 0.80 - -"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
