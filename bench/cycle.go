@@ -77,12 +77,13 @@ func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, h
 	timed, cancel := context.WithTimeout(ctx, span)
 	defer cancel()
 	var series []float64
+	slice := min(cycleSlice, span/3)
 	group, inner := errgroup.WithContext(ctx)
 	for range 2 {
 		group.Go(func() error { return fill(inner, timed, s, batch, &produced, &handled) })
 	}
 	group.Go(func() error {
-		series = watch(timed, &handled, min(cycleSlice, span/3))
+		series = watch(timed, &handled, slice)
 		return nil
 	})
 	err = group.Wait()
@@ -97,7 +98,7 @@ func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, h
 		return sample{}, err
 	}
 	one, err := g.sample(ctx, n)
-	one.Series = series
+	one.Series, one.Slice = series, slice.Seconds()
 	third := max(len(series)/3, 1)
 	if len(series) > 0 {
 		one.Metrics["last_third_to_first"] = quantile(series[len(series)-third:], 0.5) / max(quantile(series[:third], 0.5), 1)

@@ -198,7 +198,7 @@ func save(o options, r report) error {
 		return nil
 	}
 	for _, one := range r.Results {
-		if err := os.WriteFile(filepath.Join(o.outDir, one.Scenario+".svg"), []byte(plot(one)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(o.outDir, one.Scenario+".svg"), []byte(plot(one, r.note())), 0o600); err != nil {
 			return err
 		}
 	}

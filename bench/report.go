@@ -67,6 +67,16 @@ type report struct {
 	missing []string // floors whose scenario ran without giving such a figure
 }
 
+// note says below a plot's title what it was made with.
+func (r report) note() string {
+	short := ""
+	if r.Quick {
+		short = " A short run on little data."
+	}
+	return fmt.Sprintf("Median of %d rounds, line or area from the least to the most. Postgres %s, River %s, %s CPUs for the server and both clients.%s",
+		r.Rounds, r.Versions["postgres"], r.Versions["river"], r.Machine["cpus"], short)
+}
+
 func writeReport(w io.Writer, r report) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -11,7 +11,8 @@ import (
 type sample struct {
 	Value   float64            `json:"value"`
 	Metrics map[string]float64 `json:"metrics,omitempty"`
-	Series  []float64          `json:"series,omitempty"` // per slice of the run
+	Series  []float64          `json:"series,omitempty"`        // the value in each slice of the run
+	Slice   float64            `json:"slice_seconds,omitempty"` // how long each is
 }
 
 // makesSense refuses a figure that no run can have, whatever the machine, and the lack of a metric.
