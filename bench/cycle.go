@@ -48,8 +48,9 @@ const (
 	cycleSlice = 2 * time.Second
 )
 
-// cycle lets producers and a worker run for a time, and counts what was handled in it. All that was handled must be stored
-// as completed when the worker has stopped.
+// cycle lets producers and a worker run for a time, and counts what was handled in it. The costs are those of all jobs, from
+// insert to finished: what is left when the time is over is worked off before they are read, or a backlog that is only inserted
+// would count as work on what was handled. All that was enqueued must be stored as completed then.
 func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, held bool) (sample, error) {
 	if err := settleDown(ctx, s.pool()); err != nil {
 		return sample{}, err
@@ -87,18 +88,22 @@ func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, h
 		return nil
 	})
 	err = group.Wait()
-	n := int(handled.Load())
+	inTime, seconds := float64(handled.Load()), time.Since(g.at).Seconds()
 	if err == nil {
-		err = g.stop(ctx)
+		err = waitFor(ctx, "the backlog worked off", 10*time.Minute, func() (bool, error) { return handled.Load() >= produced.Load(), nil })
 	}
-	if err := errors.Join(err, stop()); err != nil {
+	if err := errors.Join(err, stop()); err != nil { // what was handled is stored when this returns
 		return sample{}, err
 	}
-	if err := checkFinished(ctx, s, int(handled.Load())); err != nil {
+	if err := g.stop(ctx); err != nil {
 		return sample{}, err
 	}
-	one, err := g.sample(ctx, n)
-	one.Series, one.Slice = series, slice.Seconds()
+	if err := checkFinished(ctx, s, int(produced.Load())); err != nil {
+		return sample{}, err
+	}
+	one, err := g.sample(ctx, int(produced.Load()))
+	one.Value, one.Series, one.Slice = inTime/seconds, series, slice.Seconds()
+	one.Metrics["seconds"] = seconds
 	third := max(len(series)/3, 1)
 	if len(series) > 0 {
 		one.Metrics["last_third_to_first"] = quantile(series[len(series)-third:], 0.5) / max(quantile(series[:third], 0.5), 1)
