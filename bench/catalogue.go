@@ -18,22 +18,31 @@ type contender struct {
 type variant struct {
 	name       string
 	contenders []contender // the ratio is that of the first to the second
-	floor      float64     // of River's figure: less than half of it is a fault of the bench; 0 means none
+	reference  float64     // what River gives on a quiet machine: half of it is a fault of the bench; 0 means unknown
 }
 
 // scenario is a subject. open prepares it and returns its variants, the headline first, and how to clean up.
 type scenario struct {
 	name  string
 	about string
-	unit  string // of sample.Value; "ms" is better when less
+	unit  string   // of sample.Value; "ms" is better when less
+	gives []string // the metrics of every run
+	takes int      // minutes that a full run of three rounds takes on 2 vCPU, about
 	open  func(ctx context.Context, l *lab) ([]variant, func(), error)
 }
 
+// costs are the metrics of a gauge, percentiles those of latencies.
+var (
+	costs       = []string{"pg_us_per_job", "client_us_per_job", "wal_bytes_per_job", "dead_tuples"}
+	percentiles = []string{"p50_ms", "p95_ms", "p99_ms"}
+)
+
 func scenarios() []scenario {
-	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), pickupScenarios(),
-		claimScenarios(), processScenarios(), limitScenarios())
+	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), doorScenarios(), pickupScenarios(),
+		claimScenarios(), historyScenarios(), processScenarios())
 	slices.SortStableFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
-	return list
+	// What the server can do comes first: the others are held against it.
+	return append(limitScenarios(), list...)
 }
 
 // resolve turns what --scenario said into scenarios, in the catalogue's order, each once.

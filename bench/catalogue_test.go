@@ -49,13 +49,13 @@ func TestScenariosHaveNamesThatAreFilesAndTellOneFromAnother(t *testing.T) {
 
 func TestParseChoosesTheRounds(t *testing.T) {
 	t.Parallel()
-	for args, want := range map[string]int{"": 3, "--quick": 1, "--quick --output json": 3, "--rounds 7 --quick": 7} {
+	for args, want := range map[string]int{"": 3, "--quick": 1, "--quick --output json": 3, "--rounds 7 --quick": 7, "--smoke --output json": 1} {
 		got, err := parse(strings.Fields(args))
 		if err != nil || got.rounds != want {
 			t.Errorf("parse(%q): %d rounds (%v), want %d", args, got.rounds, err, want)
 		}
 	}
-	for _, args := range []string{"--output yaml", "--rounds -1", "drain"} {
+	for _, args := range []string{"--output yaml", "--rounds -1", "drain", "--quick --smoke"} {
 		if _, err := parse(strings.Fields(args)); err == nil {
 			t.Errorf("parse(%q) was accepted", args)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 
 func cycleScenarios() []scenario {
 	return []scenario{
-		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", open: openCycle(false)},
-		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", open: openCycle(true)},
+		{name: "cycle", about: "producers and workers together, from insert to completed", unit: "jobs/s", takes: 7, gives: costs, open: openCycle(false)},
+		{name: "held", about: "the full cycle while another transaction holds an old snapshot; series: jobs/s per slice", unit: "jobs/s", takes: 10, gives: append(slices.Clone(costs), "last_third_to_first"), open: openCycle(true)},
 	}
 }
 
@@ -24,16 +25,16 @@ func openCycle(held bool) func(context.Context, *lab) ([]variant, func(), error)
 		if err != nil {
 			return nil, nil, err
 		}
-		v := variant{name: "1 000 slots, 2 producers, both at their best", floor: riverCycle}
+		v := variant{name: "1 000 slots, 2 producers, both at their best", reference: riverCycle}
 		if held {
-			v.name, v.floor = v.name+", snapshot held", 0 // River falls to a third of itself
+			v.name, v.reference = v.name+", snapshot held", 0 // River falls to a third of itself
 		}
 		v.contenders = p.contend(setting{slots: 1000}, func(ctx context.Context, s side, c setting) (sample, error) {
-			return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second), held)
+			return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second, 2*time.Second), held)
 		})
 		if held { // beside it Stem's own rate without the snapshot
 			free := p.contend(setting{slots: 1000}, func(ctx context.Context, s side, c setting) (sample, error) {
-				return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second), false)
+				return cycle(ctx, l, s, c, l.span(time.Minute, 6*time.Second, 2*time.Second), false)
 			})[0]
 			free.name = "stem, no snapshot"
 			v.contenders = append(v.contenders, free)
@@ -47,8 +48,9 @@ const (
 	cycleSlice = 2 * time.Second
 )
 
-// cycle lets producers and a worker run for a time, and counts what was handled in it. All that was handled must be stored
-// as completed when the worker has stopped.
+// cycle lets producers and a worker run for a time, and counts what was handled in it. The costs are those of all jobs, from
+// insert to finished: what is left when the time is over is worked off before they are read, or a backlog that is only inserted
+// would count as work on what was handled. All that was enqueued must be stored as completed then.
 func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, held bool) (sample, error) {
 	if err := settleDown(ctx, s.pool()); err != nil {
 		return sample{}, err
@@ -76,27 +78,32 @@ func cycle(ctx context.Context, l *lab, s side, c setting, span time.Duration, h
 	timed, cancel := context.WithTimeout(ctx, span)
 	defer cancel()
 	var series []float64
+	slice := min(cycleSlice, span/3)
 	group, inner := errgroup.WithContext(ctx)
 	for range 2 {
 		group.Go(func() error { return fill(inner, timed, s, batch, &produced, &handled) })
 	}
 	group.Go(func() error {
-		series = watch(timed, &handled, min(cycleSlice, span/3))
+		series = watch(timed, &handled, slice)
 		return nil
 	})
 	err = group.Wait()
-	n := int(handled.Load())
+	inTime, seconds := float64(handled.Load()), time.Since(g.at).Seconds()
 	if err == nil {
-		err = g.stop(ctx)
+		err = waitFor(ctx, "the backlog worked off", 10*time.Minute, func() (bool, error) { return handled.Load() >= produced.Load(), nil })
 	}
-	if err := errors.Join(err, stop()); err != nil {
+	if err := errors.Join(err, stop()); err != nil { // what was handled is stored when this returns
 		return sample{}, err
 	}
-	if err := checkFinished(ctx, s, int(handled.Load())); err != nil {
+	if err := g.stop(ctx); err != nil {
 		return sample{}, err
 	}
-	one, err := g.sample(ctx, n)
-	one.Series = series
+	if err := checkFinished(ctx, s, int(produced.Load())); err != nil {
+		return sample{}, err
+	}
+	one, err := g.sample(ctx, int(produced.Load()))
+	one.Value, one.Series, one.Slice = inTime/seconds, series, slice.Seconds()
+	one.Metrics["seconds"] = seconds
 	third := max(len(series)/3, 1)
 	if len(series) > 0 {
 		one.Metrics["last_third_to_first"] = quantile(series[len(series)-third:], 0.5) / max(quantile(series[:third], 0.5), 1)

@@ -17,26 +17,27 @@ const (
 	riverSingle1    = 2_000
 	riverSingle8    = 5_400
 	riverCycle      = 20_000
+	riverPickup     = 47 // ms, p50, default settings
 )
 
 func drainScenarios() []scenario {
 	return []scenario{
-		{name: "drain", about: "preloaded no-op jobs, from the worker's start until the last one is stored as completed", unit: "jobs/s", open: func(ctx context.Context, l *lab) ([]variant, func(), error) {
+		{name: "drain", about: "preloaded no-op jobs, from the worker's start until the last one is stored as completed", unit: "jobs/s", takes: 15, gives: costs, open: func(ctx context.Context, l *lab) ([]variant, func(), error) {
 			p, err := openPair(ctx, l, 8)
 			if err != nil {
 				return nil, nil, err
 			}
-			n := l.count(200_000, 50_000)
-			both := func(name string, s setting, floor float64, jobs int) variant {
-				return variant{name: name, floor: floor, contenders: p.contend(s, func(ctx context.Context, side side, s setting) (sample, error) {
+			n := l.count(200_000, 50_000, 2_000)
+			both := func(name string, s setting, reference float64, jobs int) variant {
+				return variant{name: name, reference: reference, contenders: p.contend(s, func(ctx context.Context, side side, s setting) (sample, error) {
 					return drain(ctx, l, side, s, jobs)
 				})}
 			}
 			return []variant{
 				both("1 000 slots, both at their best", setting{slots: 1000}, riverDrain1000, n),
 				both("2 000 slots, both at their best", setting{slots: 2000}, riverDrain1000, n),
-				both("100 slots, both at their best", setting{slots: 100}, riverDrain100, l.count(100_000, 20_000)),
-				both("100 slots, default settings", setting{slots: 100, defaults: true}, riverDefault, l.count(200_000, 10_000)),
+				both("100 slots, both at their best", setting{slots: 100}, riverDrain100, l.count(200_000, 20_000, 1_000)),
+				both("100 slots, default settings", setting{slots: 100, defaults: true}, riverDefault, l.count(200_000, 10_000, 500)),
 			}, p.close, nil
 		}},
 	}

@@ -13,9 +13,9 @@ import (
 
 func enqueueScenarios() []scenario {
 	return []scenario{
-		{name: "bulk", about: "enqueue in bulk, no worker", unit: "jobs/s", open: openBulk},
-		{name: "single", about: "one job per call, notifications on, a worker attached", unit: "jobs/s", open: openSingle},
-		{name: "transaction", about: "one job and three other rows in each transaction, 8 producers", unit: "tx/s", open: openTransaction},
+		{name: "bulk", about: "enqueue in bulk, no worker", unit: "jobs/s", takes: 3, gives: costs, open: openBulk},
+		{name: "single", about: "one job per call, notifications on, a worker attached", unit: "jobs/s", takes: 7, gives: costs, open: openSingle},
+		{name: "transaction", about: "one job and three other rows in each transaction, 8 producers", unit: "tx/s", takes: 2, gives: costs, open: openTransaction},
 	}
 }
 
@@ -24,9 +24,9 @@ func openBulk(ctx context.Context, l *lab) ([]variant, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	n := l.count(300_000, 60_000)
+	n := l.count(300_000, 60_000, 10_000)
 	of := func(conns int) variant {
-		v := variant{name: fmt.Sprintf("connections: %d", conns), floor: riverInsertCopy}
+		v := variant{name: fmt.Sprintf("connections: %d", conns), reference: riverInsertCopy}
 		add := func(name, settings string, s side, plain bool, batch int) {
 			v.contenders = append(v.contenders, contender{name: name, settings: settings, run: func(ctx context.Context) (sample, error) {
 				p.river.plain = plain
@@ -102,17 +102,17 @@ func openSingle(ctx context.Context, l *lab) ([]variant, func(), error) {
 	var list []variant
 	for _, producers := range []int{8, 32, 1} {
 		for _, busy := range []bool{true, false} {
-			name, floor := fmt.Sprintf("%d producers, a busy worker", producers), 0.0
+			name, reference := fmt.Sprintf("%d producers, a busy worker", producers), 0.0
 			if !busy {
 				name = fmt.Sprintf("%d producers, an idle worker", producers)
 			}
 			switch { // the reference had no worker
 			case busy && producers == 1:
-				floor = riverSingle1
+				reference = riverSingle1
 			case busy && producers == 8:
-				floor = riverSingle8
+				reference = riverSingle8
 			}
-			list = append(list, variant{name: name, floor: floor, contenders: p.contend(setting{slots: 100, rare: true}, func(ctx context.Context, s side, c setting) (sample, error) {
+			list = append(list, variant{name: name, reference: reference, contenders: p.contend(setting{slots: 100, rare: true}, func(ctx context.Context, s side, c setting) (sample, error) {
 				return single(ctx, l, s, c, producers, busy)
 			})})
 		}
@@ -151,7 +151,7 @@ func single(ctx context.Context, l *lab, s side, c setting, producers int, busy 
 	if err := settleDown(ctx, s.pool()); err != nil {
 		return sample{}, err
 	}
-	return produce(ctx, l, s, producers, l.span(10*time.Second, 2*time.Second), func(ctx context.Context) error {
+	return produce(ctx, l, s, producers, l.span(10*time.Second, 2*time.Second, 300*time.Millisecond), func(ctx context.Context) error {
 		return s.enqueue(ctx, nil, []load{newLoad(0, time.Now().UnixNano())})
 	})
 }
@@ -203,7 +203,7 @@ func openTransaction(ctx context.Context, l *lab) ([]variant, func(), error) {
 		if err := settleDown(ctx, s.pool()); err != nil {
 			return sample{}, err
 		}
-		return produce(ctx, l, s, 8, l.span(10*time.Second, 2*time.Second), func(ctx context.Context) error {
+		return produce(ctx, l, s, 8, l.span(10*time.Second, 2*time.Second, 300*time.Millisecond), func(ctx context.Context) error {
 			return pgx.BeginFunc(ctx, s.pool(), func(tx pgx.Tx) error {
 				for range 3 {
 					if _, err := tx.Exec(ctx, "insert into orders (note) values ($1)", padding[:40]); err != nil {

@@ -19,13 +19,25 @@ import (
 // serverSettings are those of the machine that shared figures come from. Nothing here trades durability for speed.
 var serverSettings = map[string]string{
 	"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "wal_level": "replica",
-	"shared_buffers": "1GB", "max_wal_size": "4GB", "max_connections": "300",
+	"shared_buffers": "1GB", "max_connections": "300",
+	// No checkpoint falls into a timed section, each of which begins after one: the full page images that it costs would go to
+	// whoever is at work just then. (River writes 5 GB in a cycle of a minute.)
+	"max_wal_size": "16GB", "checkpoint_timeout": "30min",
 }
+
+// size is how much a scenario does.
+type size int
+
+const (
+	full  size = iota
+	quick      // the same in a minute, for a first look
+	smoke      // as little as shows that a scenario still runs; its figures mean nothing
+)
 
 // lab is the private server and what every run needs.
 type lab struct {
 	server *devpg.Server
-	quick  bool
+	size   size
 	say    func(format string, args ...any)
 }
 
@@ -77,19 +89,13 @@ func (l *lab) pool(ctx context.Context, database string, conns int32) (*pgxpool.
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// count chooses between a full and a quick run.
-func (l *lab) count(full, quick int) int {
-	if l.quick {
-		return quick
-	}
-	return full
+// count chooses between the sizes.
+func (l *lab) count(full, quick, smoke int) int {
+	return [...]int{full, quick, smoke}[l.size]
 }
 
-func (l *lab) span(full, quick time.Duration) time.Duration {
-	if l.quick {
-		return quick
-	}
-	return full
+func (l *lab) span(full, quick, smoke time.Duration) time.Duration {
+	return [...]time.Duration{full, quick, smoke}[l.size]
 }
 
 // waitFor asks again every two milliseconds until the condition holds or limit is over.

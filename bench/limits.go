@@ -8,7 +8,7 @@ import (
 )
 
 func limitScenarios() []scenario {
-	return []scenario{{name: "limits", about: "what the server itself can do: rows of a bigint key and 200 bytes, one connection", unit: "rows/s", open: openLimits}}
+	return []scenario{{name: "limits", about: "what the server itself can do: rows of a bigint key and 200 bytes, one connection", unit: "rows/s", takes: 2, gives: costs, open: openLimits}}
 }
 
 func openLimits(ctx context.Context, l *lab) ([]variant, func(), error) {
@@ -19,7 +19,7 @@ func openLimits(ctx context.Context, l *lab) ([]variant, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	n := l.count(500_000, 100_000)
+	n := l.count(500_000, 100_000, 5_000)
 	of := func(name string, run func(context.Context) error, loaded bool) variant {
 		return variant{name: name, contenders: []contender{{name: "postgres", run: func(ctx context.Context) (sample, error) {
 			if _, err := pool.Exec(ctx, "drop table if exists rows; create table rows (id bigint primary key, payload bytea not null)"); err != nil {

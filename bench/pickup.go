@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +16,8 @@ import (
 
 func pickupScenarios() []scenario {
 	return []scenario{
-		{name: "pickup", about: "50 single enqueues a second: from before the call to the handler's start; value: p50", unit: "ms", open: openPickup},
-		{name: "halfload", about: "pickup at half of what River sustains, the same rate for both; value: p99", unit: "ms", open: openHalfLoad},
+		{name: "pickup", about: "50 single enqueues a second: from before the call to the handler's start; value: p50", unit: "ms", takes: 4, gives: slices.Concat(costs, percentiles), open: openPickup},
+		{name: "halfload", about: "pickup at half of what River sustains, the same rate for both; value: p99", unit: "ms", takes: 6, gives: slices.Concat(costs, percentiles), open: openHalfLoad},
 	}
 }
 
@@ -52,17 +53,14 @@ func openPickup(ctx context.Context, l *lab) ([]variant, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var list []variant
-	for _, s := range []setting{{slots: 100, defaults: true}, {slots: 100}} {
-		name := "50/s, default settings"
-		if !s.defaults {
-			name = "50/s, both at their best"
-		}
-		list = append(list, variant{name: name, contenders: p.contend(s, func(ctx context.Context, side side, s setting) (sample, error) {
-			return steady(ctx, l, side, s, l.count(1000, 200))
-		})})
+	run := func(ctx context.Context, side side, s setting) (sample, error) {
+		return steady(ctx, l, side, s, l.count(1000, 200, 25))
 	}
-	return list, p.close, nil
+	// Stem has no other settings than its defaults, so it stands beside River's and beside River at its best.
+	list := p.contend(setting{slots: 100, defaults: true}, run)
+	list = append(list, p.contend(setting{slots: 100}, run)[1])
+	list[1].name, list[2].name = "river, defaults", "river, best"
+	return []variant{{name: "50/s, default settings", reference: riverPickup, contenders: list}}, p.close, nil
 }
 
 // steady enqueues n jobs, one each 20 ms.
@@ -137,20 +135,20 @@ func openHalfLoad(ctx context.Context, l *lab) ([]variant, func(), error) {
 	}
 	best := setting{slots: 1000}
 	p.river.use(best)
-	sustained, err := cycle(ctx, l, p.river, best, l.span(10*time.Second, 4*time.Second), false)
+	sustained, err := cycle(ctx, l, p.river, best, l.span(10*time.Second, 4*time.Second, time.Second), false)
 	if err != nil {
 		p.close()
 		return nil, nil, err
 	}
 	rate := sustained.Value / 2
-	if sustained, err = cycle(ctx, l, p.stem, best, l.span(10*time.Second, 4*time.Second), false); err != nil {
+	if sustained, err = cycle(ctx, l, p.stem, best, l.span(10*time.Second, 4*time.Second, time.Second), false); err != nil {
 		p.close()
 		return nil, nil, err
 	}
 	own := sustained.Value / 2
 	l.say("halfload: Stem sustains %.0f jobs/s now", sustained.Value)
 	l.say("halfload: River sustains %.0f jobs/s now; both get half of that", 2*rate)
-	span := l.span(20*time.Second, 5*time.Second)
+	span := l.span(20*time.Second, 5*time.Second, time.Second)
 	return []variant{
 		{name: fmt.Sprintf("from commit to start, enqueued inside transactions of 200 ms, %.0f jobs/s", rate), contenders: p.contend(best, func(ctx context.Context, s side, c setting) (sample, error) {
 			return longTransactions(ctx, l, s, c, rate, span)

@@ -16,8 +16,8 @@ import (
 
 func processScenarios() []scenario {
 	return []scenario{
-		{name: "recovery", about: "from SIGKILL of a worker until the last of the 50 jobs that it ran has begun in another", unit: "s", open: openRecovery},
-		{name: "idle", about: "what a worker with nothing to do asks of the server", unit: "tx/s", open: openIdle},
+		{name: "recovery", about: "from SIGKILL of a worker until the last of the 50 jobs that it ran has begun in another", unit: "s", takes: 6, open: openRecovery},
+		{name: "idle", about: "what a worker with nothing to do asks of the server", unit: "tx/s", takes: 16, gives: []string{"pg_cpu_ms_per_s", "client_cpu_ms_per_s", "wal_bytes_per_s"}, open: openIdle},
 	}
 }
 
@@ -73,6 +73,13 @@ func openRecovery(ctx context.Context, l *lab) ([]variant, func(), error) {
 		return contender{name: name, settings: settings, run: func(ctx context.Context) (sample, error) {
 			return recovery(ctx, l, s, c)
 		}}
+	}
+	if l.size == smoke {
+		return []variant{{name: "as short as it goes", contenders: []contender{
+			of("stem, lease 2 s", p.stem, setting{slots: 50, lease: 2 * time.Second}, "lease 2 s"),
+			// The rescuer is the leader's, and the leader was killed: its term of 15 s has to end first.
+			of("river, rescue 2 s", p.river, setting{slots: 50, rescueAfter: 2 * time.Second}, "RescueStuckJobsAfter and JobTimeout 2 s"),
+		}}}, p.close, nil
 	}
 	river := of("river, rescue 30 s", p.river, setting{slots: 50, rescueAfter: 30 * time.Second},
 		"RescueStuckJobsAfter and JobTimeout 30 s: jobs may then not take longer. Its default is 1 h, which nobody waits for here")
@@ -189,7 +196,7 @@ func idleSpan(ctx context.Context, l *lab, s side) (sample, error) {
 	transactions := func() (int64, error) {
 		return query1[int64](ctx, s.pool(), "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()")
 	}
-	if err := pause(ctx, l.span(10*time.Second, 3*time.Second)); err != nil {
+	if err := pause(ctx, l.span(10*time.Second, 3*time.Second, 300*time.Millisecond)); err != nil {
 		return sample{}, err
 	}
 	before, err := transactions()
@@ -200,7 +207,7 @@ func idleSpan(ctx context.Context, l *lab, s side) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	if err := pause(ctx, l.span(30*time.Second, 8*time.Second)); err != nil {
+	if err := pause(ctx, l.span(30*time.Second, 8*time.Second, 1200*time.Millisecond)); err != nil {
 		return sample{}, err
 	}
 	if err := g.stop(ctx); err != nil {

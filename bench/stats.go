@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -10,7 +11,26 @@ import (
 type sample struct {
 	Value   float64            `json:"value"`
 	Metrics map[string]float64 `json:"metrics,omitempty"`
-	Series  []float64          `json:"series,omitempty"` // per slice of the run
+	Series  []float64          `json:"series,omitempty"`        // the value in each slice of the run
+	Slice   float64            `json:"slice_seconds,omitempty"` // how long each is
+}
+
+// makesSense refuses a figure that no run can have, whatever the machine, and the lack of a metric.
+func (s sample) makesSense(gives []string) error {
+	if !(s.Value > 0) || math.IsInf(s.Value, 0) {
+		return fmt.Errorf("the figure is %v: the run does not count", s.Value)
+	}
+	for name, v := range s.Metrics {
+		if !(v >= 0) || math.IsInf(v, 0) {
+			return fmt.Errorf("%s is %v: the run does not count", name, v)
+		}
+	}
+	for _, name := range gives {
+		if _, ok := s.Metrics[name]; !ok {
+			return fmt.Errorf("%s was not measured: the run does not count", name)
+		}
+	}
+	return nil
 }
 
 // spread is a median and what lay around it.

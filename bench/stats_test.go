@@ -70,3 +70,24 @@ func TestTheSameSeedGivesTheSamePayloadOfAbout200Bytes(t *testing.T) {
 		t.Errorf("the payload has %d bytes (%v), want about 200", len(text), err)
 	}
 }
+
+func TestAFigureThatNoRunCanHaveDoesNotCount(t *testing.T) {
+	t.Parallel()
+	good := sample{Value: 1, Metrics: map[string]float64{"p50_ms": 2, "dead_tuples": 0}}
+	if err := good.makesSense([]string{"p50_ms"}); err != nil {
+		t.Errorf("%+v: %v", good, err)
+	}
+	for name, s := range map[string]sample{
+		"zero":            {Metrics: map[string]float64{"p50_ms": 1}},
+		"below zero":      {Value: -1, Metrics: map[string]float64{"p50_ms": 1}},
+		"no number":       {Value: math.NaN(), Metrics: map[string]float64{"p50_ms": 1}},
+		"without end":     {Value: math.Inf(1), Metrics: map[string]float64{"p50_ms": 1}},
+		"no metric":       {Value: 1},
+		"a metric is NaN": {Value: 1, Metrics: map[string]float64{"p50_ms": 1, "rate": math.NaN()}},
+		"a metric below":  {Value: 1, Metrics: map[string]float64{"p50_ms": -1}},
+	} {
+		if err := s.makesSense([]string{"p50_ms"}); err == nil {
+			t.Errorf("%s: %+v was accepted", name, s)
+		}
+	}
+}

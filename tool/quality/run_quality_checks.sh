@@ -13,6 +13,7 @@
 #   cli          cmd/..., testscript included
 #   coverage     merged over the three before: overall threshold, floor per package
 #   security     govulncheck, secrets, licences
+#   bench        bench smoke: every benchmark runs and prints its figures; never a pass or fail on time
 #
 # --only and --skip may be repeated. A step that could not run says so; under CI=true that is a failure.
 #
@@ -31,7 +32,7 @@ if ((BASH_VERSINFO[0] < 4)); then
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-all_steps=(setup format analyze unit integration container cli coverage security)
+all_steps=(setup format analyze unit integration container cli coverage security bench)
 oldest_pg=14
 newest_pg=18
 module=github.com/stemqueue/stem
@@ -408,6 +409,17 @@ licences() {
   if [[ -z $list ]]; then list=./...; fi
   # shellcheck disable=SC2086 # import paths, one a word
   go run ./tool/quality/licences $list
+}
+
+# --- bench smoke ------------------------------------------------------------------------------------------------------
+
+# A scenario that errs, or gives a figure that cannot be, fails. How fast it was says nothing here.
+step_bench() {
+  (cd bench && go run . --scenario all --smoke) 2>"$logs/bench.err" | tee "$logs/bench.out" || {
+    tail -n 20 "$logs/bench.err"
+    return 1
+  }
+  note "$(grep -c '^[a-z]*: ' "$logs/bench.out") scenarios; the figures of a smoke run mean nothing"
 }
 
 # --- the run ----------------------------------------------------------------------------------------------------------
