@@ -203,7 +203,7 @@ func newLanes(queues int) *lanes {
 }
 
 func (v *lanes) claim(ctx context.Context, conn *pgx.Conn, c claimant, seq int64, n int) (int, error) {
-	rows, err := conn.Query(ctx, "select queue, lane, pos, payload from stem.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) where owned",
+	rows, err := conn.Query(ctx, "select queue, lane, pos, payload from stem.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		c.id, c.epoch, uuid.New(), seq, n, v.queues, v.limits, v.first, v.last, v.numbers, v.lows)
 	if err != nil {
 		return 0, err

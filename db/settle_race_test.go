@@ -76,6 +76,9 @@ func TestCrossedSettles(t *testing.T) {
 				if mutant {
 					l.mutate(t, function, "for update skip locked", "for update")
 				}
+				if mutant && function == "finish" {
+					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
+				}
 				w, id, jobs := l.held(t, 2)
 				settle := func(db store.DBTX, job uuid.UUID) error {
 					if function == "finish" {
@@ -110,8 +113,8 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ function, from, to, good, bad string }{
 		{
-			"finish", "with p as materialized (\n        select u.ord, u.outcome, u.age_us, u.result, r.*\n        from unnest",
-			"with " + gate + ", p as materialized (\n        select u.ord, u.outcome, u.age_us, u.result, r.*\n        from gate, unnest",
+			"finish", "with p as materialized (\n        select u.ord, coalesce(u.outcome, p_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from unnest",
+			"with " + gate + ", p as materialized (\n        select u.ord, coalesce(u.outcome, p_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from gate, unnest",
 			"where (p.job_id in (select d.job_id from d)) is true and p.queue", "where p.queue",
 		},
 		{
@@ -125,6 +128,9 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				t.Parallel()
 				l := open(t)
 				l.mutate(t, c.function, c.from, c.to)
+				if c.function == "finish" {
+					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'") // it waits at the gate
+				}
 				if mutant {
 					l.mutate(t, c.function, c.good, c.bad)
 				}
@@ -154,6 +160,55 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestFinishDoesNotWaitForWhoComesInBetween: a transaction takes a row after finish has seen it free and before it deletes it. Finish
+// gives up within its lock_timeout, having moved nothing of the batch, and the same batch sent again passes that row over. Mutant that
+// it catches: no lock_timeout (finish hangs for as long as the transaction is open).
+func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range []bool{false, true} {
+		t.Run(map[bool]string{false: "as it is", true: "mutant: no lock_timeout"}[mutant], func(t *testing.T) {
+			t.Parallel()
+			l := open(t)
+			const seen = "array(select p.t from p)"
+			l.mutate(t, "finish", seen, "array(select case when pg_sleep(1) is not null then p.t end from p)")
+			if mutant {
+				l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO 0")
+			}
+			w, id, jobs := l.held(t, 2)
+			call := labtest.Start(func() ([]uuid.UUID, error) {
+				return finishJobs(t.Context(), l.me, finishParams(w, id, jobs, "completed"))
+			})
+			eventually(t, "finish has seen its rows", func() bool {
+				return one[bool](t, l.owner, "select wait_event = 'PgSleep' from pg_stat_activity where pid = $1", pid(l.me))
+			})
+			tx := l.begin(t)
+			if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
+				t.Fatal(err)
+			}
+			if mutant {
+				l.awaitBlocked(t, pid(l.me))
+				eventually(t, "finish still waits after its lock_timeout", func() bool {
+					return one[bool](t, l.owner, "select clock_timestamp() - state_change > '2 seconds' and wait_event_type = 'Lock' from pg_stat_activity where pid = $1", pid(l.me))
+				})
+				rollback(t, tx)
+				<-call.Done
+				return
+			}
+			<-call.Done
+			wantCode(t, call.Err, "55P03")
+			l.wantPlace(t, jobs[1], "running")
+			l.mutate(t, "finish", "array(select case when pg_sleep(1) is not null then p.t end from p)", seen)
+			if done := finish(t, l.me, w, id, jobs...); !slices.Equal(done, jobs[1:]) {
+				t.Errorf("finished %v, want the one that is free", done)
+			}
+			rollback(t, tx)
+			if done := finish(t, l.me, w, id, jobs[0]); len(done) != 1 {
+				t.Error("the row is not free after the rollback")
+			}
+		})
 	}
 }
 
