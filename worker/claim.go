@@ -1,9 +1,7 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,18 +33,9 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 		}
 		return nil, err
 	}
-	// RETURNING comes in physical order, which is nearly always right. Rescue assumes this very order when it tells what can have begun.
-	if !slices.IsSortedFunc(rows, inLine) {
-		slices.SortFunc(rows, inLine)
-	}
 	s.marks.saw(look, rows, len(rows) < total, time.Now())
 	s.take(p.Claim, wants, rows, suspect)
 	return rows, nil
-}
-
-// inLine is the order in which claimed jobs begin: the highest lane first, then the oldest ticket.
-func inLine(a, b store.ClaimRow) int {
-	return cmp.Or(cmp.Compare(b.Lane, a.Lane), cmp.Compare(a.Pos, b.Pos))
 }
 
 // dropStrays takes tickets out of the way that made a claim fail: their jobs run already, or they are there twice.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -25,11 +26,7 @@ type dispatcher struct {
 	alone   bool // a suspect runs: nothing else may begin or be claimed
 	totals  totals
 
-	// The goroutines that run handlers, at most one a slot. They wait for the next job, because a new one grows its stack in the
-	// decoder each time: a fifth of what a worker does with short jobs.
-	runners sync.WaitGroup
-	next    chan *held
-	over    chan struct{} // closed with closed
+	runners runners
 
 	activeMu sync.Mutex
 	active   map[*held]struct{} // whose handlers run
@@ -92,7 +89,8 @@ type totals struct {
 
 func (d *dispatcher) init(c Config) {
 	d.active, d.zombies = map[*held]struct{}{}, map[*held]struct{}{}
-	d.dispatched, d.next, d.over = make(chan struct{}), make(chan *held), make(chan struct{})
+	d.dispatched = make(chan struct{})
+	d.runners.init(&d.mu)
 	d.kicked, d.freed = make(chan struct{}, 1), make(chan struct{}, 1)
 	d.beat, d.dueNow = make(chan struct{}, 1), make(chan struct{}, 1)
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
@@ -175,20 +173,28 @@ func (s *session) isEmpty() bool {
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
 func (s *session) take(claim uuid.UUID, wants []int32, rows []store.ClaimRow, suspect bool) {
 	now := time.Now()
+	claimed := make([]*held, len(rows))
+	for i := range rows {
+		claimed[i] = &held{claim: claim, row: rows[i], taken: now}
+	}
+	slices.SortFunc(claimed, inLine)
 	s.mu.Lock()
 	s.sate(wants, rows, suspect)
-	var l *line
-	for i := range rows {
-		if l == nil || l.name != rows[i].Queue {
-			l = s.lineOf(rows[i].Queue)
-		}
-		l.buffer = append(l.buffer, &held{line: l, claim: claim, row: rows[i], taken: now})
-		s.pending++
-		s.totals.claimed++
-		s.alone = s.alone || suspect
+	for _, h := range claimed {
+		h.line = s.lineOf(h.row.Queue)
+		h.line.buffer = append(h.line.buffer, h)
 	}
+	s.pending += len(claimed)
+	s.totals.claimed += int64(len(claimed))
+	s.alone = s.alone || suspect && len(claimed) > 0
 	s.mu.Unlock()
 	s.begin()
+}
+
+// inLine is the order in which claimed jobs begin: the highest lane first, then the oldest ticket. RETURNING comes in physical
+// order, and rescue assumes this very one when it tells what can have begun.
+func inLine(a, b *held) int {
+	return cmp.Or(cmp.Compare(b.row.Lane, a.row.Lane), cmp.Compare(a.row.Pos, b.row.Pos))
 }
 
 // sate notes which lines have nothing more. The caller holds mu.
@@ -222,32 +228,15 @@ func (s *session) beginLine(l *line) {
 		l.buffer = l.buffer[1:]
 		l.free--
 		h.begun = true
-		select {
-		case s.next <- h:
-		default:
-			s.runners.Go(func() { s.runOn(h) })
-		}
+		s.runners.ready = append(s.runners.ready, h)
 	}
-}
-
-// runOn runs a job, and then those that it is given, until nothing begins any more. A handler that calls runtime.Goexit ends it.
-func (s *session) runOn(h *held) {
-	for {
-		s.execute(h)
-		select {
-		case h = <-s.next:
-		case <-s.over:
-			return
-		}
-	}
+	s.runners.muster(s.execute)
 }
 
 // closeLines lets nothing begin any more. The caller holds mu.
 func (s *session) closeLines() {
-	if !s.closed {
-		s.closed = true
-		close(s.over)
-	}
+	s.closed = true
+	s.runners.dismiss()
 }
 
 // release frees the slots of settled jobs, and gives them to the next in line.

@@ -101,7 +101,7 @@ func (s *session) handlerCount() int {
 // handlersEnd is closed when no handler of this session runs any more. It is only for a session where nothing begins.
 func (s *session) handlersEnd() <-chan struct{} {
 	ended := make(chan struct{})
-	go func() { s.runners.Wait(); close(ended) }()
+	go func() { s.runners.all.Wait(); close(ended) }()
 	return ended
 }
 
