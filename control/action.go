@@ -56,7 +56,7 @@ const (
 func (p *Plane) Cancel(ctx context.Context, reason string, ids ...uuid.UUID) ([]Result, error) {
 	return p.each(ctx, "cancel", ids, func(q *store.Queries, ids []uuid.UUID) ([]Result, error) {
 		rows, err := q.Cancel(ctx, ids, reason)
-		return results(rows, func(r store.CancelRow) Result { return result(r.JobID, r.Result, "cancelled", "running") }), err
+		return results(rows, func(r *store.CancelRow) Result { return result(r.JobID, r.Result, "cancelled", "running") }), err
 	})
 }
 
@@ -64,7 +64,7 @@ func (p *Plane) Cancel(ctx context.Context, reason string, ids ...uuid.UUID) ([]
 func (p *Plane) Retry(ctx context.Context, reason string, ids ...uuid.UUID) ([]Result, error) {
 	return p.each(ctx, "retry", ids, func(q *store.Queries, ids []uuid.UUID) ([]Result, error) {
 		rows, err := q.RetryNow(ctx, ids, reason)
-		return results(rows, func(r store.RetryNowRow) Result { return result(r.JobID, r.Result, "replayed", "due") }), err
+		return results(rows, func(r *store.RetryNowRow) Result { return result(r.JobID, r.Result, "replayed", "due") }), err
 	})
 }
 
@@ -73,7 +73,7 @@ func (p *Plane) Retry(ctx context.Context, reason string, ids ...uuid.UUID) ([]R
 func (p *Plane) Replay(ctx context.Context, reason string, delay time.Duration, ids ...uuid.UUID) ([]Result, error) {
 	return p.each(ctx, "replay", ids, func(q *store.Queries, ids []uuid.UUID) ([]Result, error) {
 		rows, err := q.Replay(ctx, ids, delay.Microseconds(), reason)
-		return results(rows, func(r store.ReplayRow) Result { return result(r.JobID, r.Result, "replayed") }), err
+		return results(rows, func(r *store.ReplayRow) Result { return result(r.JobID, r.Result, "replayed") }), err
 	})
 }
 
@@ -81,7 +81,7 @@ func (p *Plane) Replay(ctx context.Context, reason string, delay time.Duration, 
 func (p *Plane) PurgeDead(ctx context.Context, reason string, ids ...uuid.UUID) ([]Result, error) {
 	return p.each(ctx, "purge dead letters", ids, func(q *store.Queries, ids []uuid.UUID) ([]Result, error) {
 		rows, err := q.PurgeDead(ctx, ids, reason)
-		return results(rows, func(r store.PurgeDeadRow) Result { return result(r.JobID, r.Result, "purged") }), err
+		return results(rows, func(r *store.PurgeDeadRow) Result { return result(r.JobID, r.Result, "purged") }), err
 	})
 }
 

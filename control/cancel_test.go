@@ -139,7 +139,7 @@ func TestCancelFollowsAMovingTicket(t *testing.T) {
 				l.patient(t, "cancel")
 				tx := l.begin(t)
 				test.move(t, tx, w, job, id)
-				call := labtest.Start(func() ([]store.CancelRow, error) {
+				call := labtest.Start(func() ([]*store.CancelRow, error) {
 					return store.New(l.pool).Cancel(t.Context(), []uuid.UUID{job}, "race")
 				})
 				l.awaitBlocked(t, 1)
@@ -251,13 +251,13 @@ func TestTwoBulkCancelsDoNotDeadlock(t *testing.T) {
 		gate, err := l.owner.Acquire(t.Context())
 		must(t, err)
 		run(t, gate.Conn(), "select pg_advisory_lock(4711)")
-		var calls []*labtest.Pending[[]store.CancelRow]
+		var calls []*labtest.Pending[[]*store.CancelRow]
 		for i := range 2 {
 			order := slices.Clone(jobs)
 			if i == 1 {
 				slices.Reverse(order)
 			}
-			calls = append(calls, labtest.Start(func() ([]store.CancelRow, error) {
+			calls = append(calls, labtest.Start(func() ([]*store.CancelRow, error) {
 				return store.New(l.pool).Cancel(context.WithoutCancel(t.Context()), order, "")
 			}))
 		}

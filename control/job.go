@@ -122,7 +122,7 @@ func (p *Plane) Jobs(ctx context.Context, f Filter) iter.Seq2[Job, error] {
 }
 
 // jobPage returns at most limit jobs and the id to go on from, or uuid.Nil at the end. It may return none and still go on.
-func (p *Plane) jobPage(ctx context.Context, f Filter, limit int) ([]store.ListJobsRow, uuid.UUID, error) {
+func (p *Plane) jobPage(ctx context.Context, f Filter, limit int) ([]*store.ListJobsRow, uuid.UUID, error) {
 	scan := scanSize
 	if f.Queue == "" && f.Task == "" && f.Origin == "" && f.Group == "" && f.States == nil {
 		scan = limit // everything matches
@@ -216,7 +216,7 @@ func (p *Plane) attempts(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 	return byJob, nil
 }
 
-func jobOf(r store.ListJobsRow) Job {
+func jobOf(r *store.ListJobsRow) Job {
 	return Job{
 		ID: r.JobID, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,
 		Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), Attempt: int(r.Attempt), Failures: int(r.Failures),
@@ -226,7 +226,7 @@ func jobOf(r store.ListJobsRow) Job {
 	}
 }
 
-func detailOf(r store.ShowJobsRow) Detail {
+func detailOf(r *store.ShowJobsRow) Detail {
 	return Detail{
 		Job: Job{
 			ID: r.JobID, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,

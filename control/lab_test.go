@@ -165,7 +165,7 @@ func putBack(t *testing.T, db control.DB, w hand, id uuid.UUID, verb string, del
 		})
 		must(t, err)
 		jobs = slices.DeleteFunc(slices.Clone(jobs), func(job uuid.UUID) bool {
-			return slices.ContainsFunc(rows, func(r store.PutBackRow) bool { return r.JobID == job })
+			return slices.ContainsFunc(rows, func(r *store.PutBackRow) bool { return r.JobID == job })
 		})
 		n -= len(rows)
 		return n == 0

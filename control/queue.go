@@ -144,7 +144,7 @@ func (p *Plane) PurgeQueue(ctx context.Context, queue string, b Bulk) (Progress,
 	}
 }
 
-func queueOf(r store.ListQueuesRow) Queue {
+func queueOf(r *store.ListQueuesRow) Queue {
 	return Queue{
 		Name: r.Name, Paused: r.Paused, PausedBy: r.PausedBy, PausedWhy: r.PausedWhy, PausedSince: at(r.PausedSince),
 		KeepFinished: r.KeepFinished,

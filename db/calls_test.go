@@ -52,19 +52,19 @@ func claimParams(w hand, n int) store.ClaimParams {
 }
 
 // claim claims up to n jobs of queue default and returns them in the order of the line.
-func claim(t *testing.T, db store.DBTX, w hand, n int) []store.ClaimRow {
+func claim(t *testing.T, db store.DBTX, w hand, n int) []*store.ClaimRow {
 	t.Helper()
 	rows, _ := claimAs(t, db, claimParams(w, n))
 	return rows
 }
 
-func claimAs(t *testing.T, db store.DBTX, p store.ClaimParams) ([]store.ClaimRow, uuid.UUID) {
+func claimAs(t *testing.T, db store.DBTX, p store.ClaimParams) ([]*store.ClaimRow, uuid.UUID) {
 	t.Helper()
 	rows, err := store.New(db).Claim(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(rows, func(a, b store.ClaimRow) int {
+	slices.SortFunc(rows, func(a, b *store.ClaimRow) int {
 		if a.Lane != b.Lane {
 			return int(b.Lane) - int(a.Lane)
 		}
@@ -73,7 +73,7 @@ func claimAs(t *testing.T, db store.DBTX, p store.ClaimParams) ([]store.ClaimRow
 	return rows, p.Claim
 }
 
-func jobsOf(rows []store.ClaimRow) []uuid.UUID {
+func jobsOf(rows []*store.ClaimRow) []uuid.UUID {
 	list := make([]uuid.UUID, len(rows))
 	for i, r := range rows {
 		list[i] = r.JobID
@@ -202,7 +202,7 @@ func declareLost(t *testing.T, db store.DBTX, rescuer, victim hand, seen pgtype.
 	return lost
 }
 
-func rescue(t *testing.T, db store.DBTX, rescuer, victim hand) store.RescueRow {
+func rescue(t *testing.T, db store.DBTX, rescuer, victim hand) *store.RescueRow {
 	t.Helper()
 	row, err := store.New(db).Rescue(t.Context(), rescuer.id, rescuer.epoch, victim.id, 3)
 	if err != nil {
@@ -211,7 +211,7 @@ func rescue(t *testing.T, db store.DBTX, rescuer, victim hand) store.RescueRow {
 	return row
 }
 
-func beat(t *testing.T, db store.DBTX, w hand) store.HeartbeatRow {
+func beat(t *testing.T, db store.DBTX, w hand) *store.HeartbeatRow {
 	t.Helper()
 	row, err := store.New(db).Heartbeat(t.Context(), store.HeartbeatParams{Worker: w.id, Epoch: w.epoch})
 	if err != nil {

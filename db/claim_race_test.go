@@ -26,7 +26,7 @@ func lostInFlight(t *testing.T, heartbeat bool, mutate func(*lab)) (waiting, str
 	mutate(l)
 	openGate := l.closeGate(t)
 	conn := l.connect(t)
-	call := labtest.Start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(victim, 10)) })
+	call := labtest.Start(func() ([]*store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(victim, 10)) })
 	l.awaitBlocked(t, pid(conn))
 	if heartbeat {
 		beat(t, l.me, victim)
@@ -144,7 +144,7 @@ func TestRaiseEpoch(t *testing.T) {
 			}
 			openGate := l.closeGate(t)
 			conn := l.connect(t)
-			call := labtest.Start(func() ([]store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(w, 10)) })
+			call := labtest.Start(func() ([]*store.ClaimRow, error) { return store.New(conn).Claim(t.Context(), claimParams(w, 10)) })
 			l.awaitBlocked(t, pid(conn))
 			if c.heartbeat {
 				beat(t, l.me, w)

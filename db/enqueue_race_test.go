@@ -134,7 +134,7 @@ func TestReplaceBesideClaim(t *testing.T) {
 			if c.mutant {
 				l.mutate(t, "_take_keys", "elsif r.replace and not exists", "elsif false and not exists")
 			}
-			call := func(db store.DBTX, replace bool) (store.EnqueueOneRow, error) {
+			call := func(db store.DBTX, replace bool) (*store.EnqueueOneRow, error) {
 				return store.New(db).EnqueueOne(t.Context(), oneJob(newIDs(), func(p *store.EnqueueOneParams) {
 					p.UniqueKey, p.UniqueScope, p.Replace = []byte("k"), c.scope, replace
 				}))
@@ -147,7 +147,7 @@ func TestReplaceBesideClaim(t *testing.T) {
 			l.mutate(t, "_replace_waiting", "begin\n", "begin\n    perform pg_advisory_xact_lock_shared(4711);\n")
 			openGate := l.closeGate(t)
 			conn := l.connect(t)
-			pending := labtest.Start(func() (store.EnqueueOneRow, error) { return call(conn, true) })
+			pending := labtest.Start(func() (*store.EnqueueOneRow, error) { return call(conn, true) })
 			l.awaitBlocked(t, pid(conn))
 			if got := claim(t, l.me, w, 1); len(got) != 1 || got[0].JobID != holder.JobID {
 				t.Fatalf("claimed %v", got)
@@ -287,7 +287,7 @@ func TestSequenceCache(t *testing.T) {
 	}
 }
 
-func horizon(t *testing.T, l *lab) store.HorizonRow {
+func horizon(t *testing.T, l *lab) *store.HorizonRow {
 	t.Helper()
 	h, err := store.New(l.connect(t)).Horizon(t.Context(), []string{"default"}, []int16{5}, []int64{0})
 	if err != nil {

@@ -92,7 +92,7 @@ func TestKeyIsFreed(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				l := open(t)
-				keyed := func() store.EnqueueOneRow {
+				keyed := func() *store.EnqueueOneRow {
 					row, err := store.New(l.me).EnqueueOne(t.Context(), oneJob(newIDs(), func(p *store.EnqueueOneParams) {
 						p.UniqueKey, p.UniqueScope = []byte("k"), scope
 						if scope == 3 {

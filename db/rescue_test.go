@@ -149,7 +149,7 @@ func TestTwoRescuers(t *testing.T) {
 	if r := rescue(t, tx, a, victim); r.Moved != 5 {
 		t.Fatalf("got %+v", r)
 	}
-	call := labtest.Start(func() (store.RescueRow, error) {
+	call := labtest.Start(func() (*store.RescueRow, error) {
 		return store.New(l.me).Rescue(t.Context(), b.id, b.epoch, victim.id, 3)
 	})
 	if l.isBlocked(t, pid(l.me), call.Done) {

@@ -104,7 +104,7 @@ func (b *ledger) work(ctx context.Context, c *pgx.Conn, w hand, n int) (claimed 
 }
 
 // settled books what put_back moved, and returns the rest of jobs.
-func (b *ledger) settled(jobs []uuid.UUID, verb string, moved []store.PutBackRow) (left []uuid.UUID) {
+func (b *ledger) settled(jobs []uuid.UUID, verb string, moved []*store.PutBackRow) (left []uuid.UUID) {
 	list := make([]uuid.UUID, len(moved))
 	for i, r := range moved {
 		list[i] = r.JobID

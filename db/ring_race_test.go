@@ -29,7 +29,7 @@ func TestClaimBesideMove(t *testing.T) {
 			}
 			openGate := l.closeGate(t)
 			other := l.connect(t)
-			call := labtest.Start(func() ([]store.ClaimRow, error) { return store.New(other).Claim(t.Context(), claimParams(w, 10)) })
+			call := labtest.Start(func() ([]*store.ClaimRow, error) { return store.New(other).Claim(t.Context(), claimParams(w, 10)) })
 			l.awaitBlocked(t, pid(other))
 			// The claim holds every leaf: nothing is emptied under it, but tickets are moved.
 			if got := l.rotate(t); got != "busy" {

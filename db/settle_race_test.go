@@ -182,7 +182,7 @@ func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
 				return finishJobs(t.Context(), l.me, finishParams(w, id, jobs, "completed"))
 			})
 			eventually(t, "finish has seen its rows", func() bool {
-				return one[bool](t, l.owner, "select wait_event = 'PgSleep' from pg_stat_activity where pid = $1", pid(l.me))
+				return one[bool](t, l.owner, "select coalesce(wait_event, '') = 'PgSleep' from pg_stat_activity where pid = $1", pid(l.me))
 			})
 			tx := l.begin(t)
 			if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
@@ -191,7 +191,7 @@ func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
 			if mutant {
 				l.awaitBlocked(t, pid(l.me))
 				eventually(t, "finish still waits after its lock_timeout", func() bool {
-					return one[bool](t, l.owner, "select clock_timestamp() - state_change > '2 seconds' and wait_event_type = 'Lock' from pg_stat_activity where pid = $1", pid(l.me))
+					return one[bool](t, l.owner, "select clock_timestamp() - state_change > '2 seconds' and coalesce(wait_event_type, '') = 'Lock' from pg_stat_activity where pid = $1", pid(l.me))
 				})
 				rollback(t, tx)
 				<-call.Done

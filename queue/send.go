@@ -43,7 +43,7 @@ func (q *Queue) send(ctx context.Context, db DB, jobs []built) ([]Receipt, error
 
 // manyReceipts reads who stands for each job: nobody else, when the server names none. The list comes as text, since
 // database/sql cannot scan an array.
-func manyReceipts(jobs []built, row store.EnqueueManyRow) ([]Receipt, error) {
+func manyReceipts(jobs []built, row *store.EnqueueManyRow) ([]Receipt, error) {
 	receipts := make([]Receipt, len(jobs))
 	for i := range jobs {
 		receipts[i] = Receipt{ID: jobs[i].envelope.ID, XID: row.Xid}

@@ -10,7 +10,7 @@ import (
 )
 
 // claim takes up to total jobs, wants[i] of line i, and gives them to their lines. It returns what it took.
-func (s *session) claim(life context.Context, wants []int32, total int, suspect bool) ([]store.ClaimRow, error) {
+func (s *session) claim(life context.Context, wants []int32, total int, suspect bool) ([]*store.ClaimRow, error) {
 	s.seq++
 	p := store.ClaimParams{Worker: s.id, Epoch: s.epoch, Claim: uuid.New(), Seq: s.seq, Total: int32(total)} //nolint:gosec // at most 11 000
 	look := s.marks.look(&p, wants, suspect, time.Now())

@@ -73,7 +73,7 @@ type held struct {
 	line    *line
 	run     *queue.Run
 	claim   uuid.UUID
-	row     store.ClaimRow
+	row     *store.ClaimRow
 	ctx     context.Context //nolint:containedctx // the handler's, so that others can look at its end
 	cancel  context.CancelCauseFunc
 	begun   bool
@@ -171,7 +171,7 @@ func (s *session) isEmpty() bool {
 }
 
 // take puts what was claimed into the buffers, in claim order, and begins what can begin.
-func (s *session) take(claim uuid.UUID, wants []int32, rows []store.ClaimRow, suspect bool) {
+func (s *session) take(claim uuid.UUID, wants []int32, rows []*store.ClaimRow, suspect bool) {
 	now := time.Now()
 	claimed := make([]*held, len(rows))
 	for i := range rows {
@@ -198,7 +198,7 @@ func inLine(a, b *held) int {
 }
 
 // sate notes which lines have nothing more. The caller holds mu.
-func (s *session) sate(wants []int32, rows []store.ClaimRow, suspect bool) {
+func (s *session) sate(wants []int32, rows []*store.ClaimRow, suspect bool) {
 	found := make(map[string]int32, len(s.lines))
 	for i := range rows {
 		found[rows[i].Queue]++

@@ -67,7 +67,7 @@ func (s *session) limit(_ *held, d time.Duration, end func()) func() {
 
 // prepare checks everything that is decided before user code runs. early is the outcome when the job is not to be run.
 func (s *session) prepare(h *held) (handler Handler, early *outcome) {
-	row := &h.row
+	row := h.row
 	h.run = newRun(h, s)
 	reject := func(reason, format string, args ...any) (Handler, *outcome) {
 		return nil, &outcome{verb: verbReject, reason: reason, err: fmt.Sprintf(format, args...)}
@@ -112,7 +112,7 @@ func (s *session) waitFor(run *queue.Run, grace time.Duration, reason, text stri
 }
 
 func newRun(h *held, s *session) *queue.Run {
-	row := &h.row
+	row := h.row
 	return &queue.Run{
 		Envelope: queue.Envelope{
 			ID: row.JobID, Task: row.Task, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec, store.UsualCodec),

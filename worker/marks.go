@@ -111,7 +111,7 @@ func (m *marks) look(p *store.ClaimParams, wants []int32, suspect bool, now time
 }
 
 // saw notes what a claim took. short: it took less than it wanted, so nothing more was to be seen above its marks.
-func (m *marks) saw(b began, rows []store.ClaimRow, short bool, now time.Time) {
+func (m *marks) saw(b began, rows []*store.ClaimRow, short bool, now time.Time) {
 	if b.kind == lookSuspects {
 		return
 	}
@@ -130,7 +130,7 @@ func (m *marks) saw(b began, rows []store.ClaimRow, short bool, now time.Time) {
 		m.nextSafe = time.Time{} // nothing left above the recent marks: late commits are next
 	}
 	for i := range rows {
-		r := &rows[i]
+		r := rows[i]
 		if m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
 			m.proof = uint64(r.Xid) //nolint:gosec // an xid8 counts from 3 upwards
 		}
@@ -164,7 +164,7 @@ func (m *marks) question() (queues []string, lanes []int16, lows []int64) {
 }
 
 // answer moves the safe marks when the proof is complete, and proposes the next position.
-func (m *marks) answer(lows []int64, row store.HorizonRow) {
+func (m *marks) answer(lows []int64, row *store.HorizonRow) {
 	oldest, err := strconv.ParseUint(row.OldestXid, 10, 64)
 	m.mu.Lock()
 	// Not the marks of now: a claim may have taken what was enqueued after the answer.

@@ -27,8 +27,8 @@ func (l *ledger) begin() (began, []int64) {
 	return b, p.Lows
 }
 
-func row(pos, xid int64) store.ClaimRow {
-	return store.ClaimRow{Queue: "q", Lane: 5, Pos: pos, Xid: xid}
+func row(pos, xid int64) *store.ClaimRow {
+	return &store.ClaimRow{Queue: "q", Lane: 5, Pos: pos, Xid: xid}
 }
 
 // horizon answers: the sequence's last value, the oldest running transaction, the lowest visible ticket of lane 5.
@@ -36,7 +36,7 @@ func (l *ledger) horizon(last int64, oldest string, head int64) {
 	_, _, lows := l.question()
 	heads := make([]int64, laneCount)
 	heads[laneCount-1-5] = head
-	l.answer(lows, store.HorizonRow{LastPos: last, OldestXid: oldest, Heads: heads})
+	l.answer(lows, &store.HorizonRow{LastPos: last, OldestXid: oldest, Heads: heads})
 }
 
 func (l *ledger) lane5() lane { return l.lanes[laneCount-1-5] }
@@ -47,7 +47,7 @@ func TestTheSafeMarkNeverPassesAnOpenTransaction(t *testing.T) {
 	// Transaction 11 has drawn position 5 and stays open; 10 other tickets were claimed.
 	l.horizon(10, "11", 0)
 	b, _ := l.begin()
-	l.saw(b, []store.ClaimRow{row(10, 20)}, true, l.now)
+	l.saw(b, []*store.ClaimRow{row(10, 20)}, true, l.now)
 	for _, oldest := range []string{"11", "11", "20"} {
 		if l.horizon(30, oldest, 0); l.lane5().safe != 0 {
 			t.Fatalf("oldest %s: safe mark %d although transaction 11 is open", oldest, l.lane5().safe)
@@ -63,13 +63,13 @@ func TestAClaimThatBeganBeforeThePositionWasReadProvesNothing(t *testing.T) {
 	l := newLedger()
 	early, _ := l.begin() // its transaction will be 10
 	l.horizon(5, "10", 0) // transaction 11 has drawn position 5 by now
-	l.saw(early, []store.ClaimRow{row(3, 10)}, true, l.now)
+	l.saw(early, []*store.ClaimRow{row(3, 10)}, true, l.now)
 	l.horizon(5, "11", 0) // 10 has ended, 11 has not
 	if l.lane5().safe != 0 {
 		t.Errorf("safe mark %d although transaction 11 is open", l.lane5().safe)
 	}
 	late, _ := l.begin()
-	l.saw(late, []store.ClaimRow{row(4, 12)}, true, l.now)
+	l.saw(late, []*store.ClaimRow{row(4, 12)}, true, l.now)
 	if l.horizon(6, "13", 0); l.lane5().safe != 5 {
 		t.Errorf("safe mark %d, want 5", l.lane5().safe)
 	}
@@ -79,7 +79,7 @@ func TestAClaimBeginsAtTheRecentMarkAndSweepsFromTheSafeOne(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	b, _ := l.begin()
-	l.saw(b, []store.ClaimRow{row(50, 10), row(40, 10)}, false, l.now)
+	l.saw(b, []*store.ClaimRow{row(50, 10), row(40, 10)}, false, l.now)
 	if b, lows := l.begin(); b.kind != lookRecent || lows[laneCount-1-5] != 50 || lows[0] != 0 {
 		t.Errorf("got kind %d from %v", b.kind, lows)
 	} else {
@@ -105,7 +105,7 @@ func TestMarksAreThrownAwayWhenTheSequenceWentBack(t *testing.T) {
 	l := newLedger()
 	l.horizon(60, "10", 0)
 	b, _ := l.begin()
-	l.saw(b, []store.ClaimRow{row(50, 20)}, false, l.now)
+	l.saw(b, []*store.ClaimRow{row(50, 20)}, false, l.now)
 	l.horizon(61, "21", 0)
 	if l.lane5().safe != 60 {
 		t.Fatalf("safe mark %d, want 60", l.lane5().safe)
@@ -123,7 +123,7 @@ func TestSuspectsHaveNoMarks(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	b, _ := l.begin()
-	l.saw(b, []store.ClaimRow{row(50, 10)}, false, l.now)
+	l.saw(b, []*store.ClaimRow{row(50, 10)}, false, l.now)
 	var p store.ClaimParams
 	if b := l.look(&p, []int32{1}, true, l.now); b.kind != lookSuspects || p.Lanes[0] != suspectLane+9 || p.Lows[laneCount-1-5] != 0 {
 		t.Errorf("got %v from %v", p.Lanes, p.Lows)
@@ -135,8 +135,8 @@ func TestAClaimDuringTheQuestionDoesNotThrowTheMarksAway(t *testing.T) {
 	l := newLedger()
 	_, _, lows := l.question()
 	b, _ := l.begin()
-	l.saw(b, []store.ClaimRow{row(70, 20)}, false, l.now)
-	l.answer(lows, store.HorizonRow{LastPos: 60, OldestXid: "10", Heads: make([]int64, laneCount)})
+	l.saw(b, []*store.ClaimRow{row(70, 20)}, false, l.now)
+	l.answer(lows, &store.HorizonRow{LastPos: 60, OldestXid: "10", Heads: make([]int64, laneCount)})
 	if got := l.lane5(); got.recent != 70 || l.proposed != 60 {
 		t.Errorf("got %+v, proposed %d", got, l.proposed)
 	}

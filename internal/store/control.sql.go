@@ -22,19 +22,19 @@ type CancelRow struct {
 	Result string
 }
 
-func (q *Queries) Cancel(ctx context.Context, jobs []uuid.UUID, reason string) ([]CancelRow, error) {
+func (q *Queries) Cancel(ctx context.Context, jobs []uuid.UUID, reason string) ([]*CancelRow, error) {
 	rows, err := q.db.Query(ctx, cancel, jobs, reason)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []CancelRow
+	var items []*CancelRow
 	for rows.Next() {
 		var i CancelRow
 		if err := rows.Scan(&i.JobID, &i.Result); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ type CountJobsRow struct {
 	NextBefore uuid.UUID
 }
 
-func (q *Queries) CountJobs(ctx context.Context, arg CountJobsParams) (CountJobsRow, error) {
+func (q *Queries) CountJobs(ctx context.Context, arg CountJobsParams) (*CountJobsRow, error) {
 	row := q.db.QueryRow(ctx, countJobs,
 		arg.States,
 		arg.Queue,
@@ -80,7 +80,7 @@ func (q *Queries) CountJobs(ctx context.Context, arg CountJobsParams) (CountJobs
 	)
 	var i CountJobsRow
 	err := row.Scan(&i.Matched, &i.NextBefore)
-	return i, err
+	return &i, err
 }
 
 const countWaiting = `-- name: CountWaiting :one
@@ -126,7 +126,7 @@ type DeadGroupsRow struct {
 	SampleError string
 }
 
-func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]DeadGroupsRow, error) {
+func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]*DeadGroupsRow, error) {
 	rows, err := q.db.Query(ctx, deadGroups,
 		arg.By,
 		arg.Queue,
@@ -140,7 +140,7 @@ func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]DeadG
 		return nil, err
 	}
 	defer rows.Close()
-	var items []DeadGroupsRow
+	var items []*DeadGroupsRow
 	for rows.Next() {
 		var i DeadGroupsRow
 		if err := rows.Scan(
@@ -156,7 +156,7 @@ func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]DeadG
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -198,13 +198,13 @@ type ListAttemptsRow struct {
 	Fingerprint string
 }
 
-func (q *Queries) ListAttempts(ctx context.Context, jobs []uuid.UUID) ([]ListAttemptsRow, error) {
+func (q *Queries) ListAttempts(ctx context.Context, jobs []uuid.UUID) ([]*ListAttemptsRow, error) {
 	rows, err := q.db.Query(ctx, listAttempts, jobs)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListAttemptsRow
+	var items []*ListAttemptsRow
 	for rows.Next() {
 		var i ListAttemptsRow
 		if err := rows.Scan(
@@ -220,7 +220,7 @@ func (q *Queries) ListAttempts(ctx context.Context, jobs []uuid.UUID) ([]ListAtt
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ type ListAuditRow struct {
 	Detail      json.RawMessage
 }
 
-func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]ListAuditRow, error) {
+func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]*ListAuditRow, error) {
 	rows, err := q.db.Query(ctx, listAudit,
 		arg.Action,
 		arg.Actor,
@@ -274,7 +274,7 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]ListAud
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListAuditRow
+	var items []*ListAuditRow
 	for rows.Next() {
 		var i ListAuditRow
 		if err := rows.Scan(
@@ -290,7 +290,7 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]ListAud
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -347,7 +347,7 @@ type ListDeadRow struct {
 	Bytes       int32
 }
 
-func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]ListDeadRow, error) {
+func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]*ListDeadRow, error) {
 	rows, err := q.db.Query(ctx, listDead,
 		arg.Queue,
 		arg.Task,
@@ -363,7 +363,7 @@ func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]ListDeadR
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListDeadRow
+	var items []*ListDeadRow
 	for rows.Next() {
 		var i ListDeadRow
 		if err := rows.Scan(
@@ -390,7 +390,7 @@ func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]ListDeadR
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -452,7 +452,7 @@ type ListJobsRow struct {
 	Reason      string
 }
 
-func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]ListJobsRow, error) {
+func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]*ListJobsRow, error) {
 	rows, err := q.db.Query(ctx, listJobs,
 		arg.States,
 		arg.Queue,
@@ -469,7 +469,7 @@ func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]ListJobsR
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListJobsRow
+	var items []*ListJobsRow
 	for rows.Next() {
 		var i ListJobsRow
 		if err := rows.Scan(
@@ -498,7 +498,7 @@ func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]ListJobsR
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -537,13 +537,13 @@ type ListQueuesRow struct {
 	Slots          int64
 }
 
-func (q *Queries) ListQueues(ctx context.Context, queue string) ([]ListQueuesRow, error) {
+func (q *Queries) ListQueues(ctx context.Context, queue string) ([]*ListQueuesRow, error) {
 	rows, err := q.db.Query(ctx, listQueues, queue)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListQueuesRow
+	var items []*ListQueuesRow
 	for rows.Next() {
 		var i ListQueuesRow
 		if err := rows.Scan(
@@ -567,7 +567,7 @@ func (q *Queries) ListQueues(ctx context.Context, queue string) ([]ListQueuesRow
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -597,13 +597,13 @@ type ListTasksRow struct {
 	Queues      []string
 }
 
-func (q *Queries) ListTasks(ctx context.Context, namespace string) ([]ListTasksRow, error) {
+func (q *Queries) ListTasks(ctx context.Context, namespace string) ([]*ListTasksRow, error) {
 	rows, err := q.db.Query(ctx, listTasks, namespace)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListTasksRow
+	var items []*ListTasksRow
 	for rows.Next() {
 		var i ListTasksRow
 		if err := rows.Scan(
@@ -620,7 +620,7 @@ func (q *Queries) ListTasks(ctx context.Context, namespace string) ([]ListTasksR
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -660,13 +660,13 @@ type ListWorkersRow struct {
 	Running     int64
 }
 
-func (q *Queries) ListWorkers(ctx context.Context, namespace string) ([]ListWorkersRow, error) {
+func (q *Queries) ListWorkers(ctx context.Context, namespace string) ([]*ListWorkersRow, error) {
 	rows, err := q.db.Query(ctx, listWorkers, namespace)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ListWorkersRow
+	var items []*ListWorkersRow
 	for rows.Next() {
 		var i ListWorkersRow
 		if err := rows.Scan(
@@ -692,7 +692,7 @@ func (q *Queries) ListWorkers(ctx context.Context, namespace string) ([]ListWork
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -720,19 +720,19 @@ type PurgeDeadRow struct {
 	Result string
 }
 
-func (q *Queries) PurgeDead(ctx context.Context, jobs []uuid.UUID, reason string) ([]PurgeDeadRow, error) {
+func (q *Queries) PurgeDead(ctx context.Context, jobs []uuid.UUID, reason string) ([]*PurgeDeadRow, error) {
 	rows, err := q.db.Query(ctx, purgeDead, jobs, reason)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []PurgeDeadRow
+	var items []*PurgeDeadRow
 	for rows.Next() {
 		var i PurgeDeadRow
 		if err := rows.Scan(&i.JobID, &i.Result); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -760,19 +760,19 @@ type ReplayRow struct {
 	Result string
 }
 
-func (q *Queries) Replay(ctx context.Context, jobs []uuid.UUID, delayUs int64, reason string) ([]ReplayRow, error) {
+func (q *Queries) Replay(ctx context.Context, jobs []uuid.UUID, delayUs int64, reason string) ([]*ReplayRow, error) {
 	rows, err := q.db.Query(ctx, replay, jobs, delayUs, reason)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ReplayRow
+	var items []*ReplayRow
 	for rows.Next() {
 		var i ReplayRow
 		if err := rows.Scan(&i.JobID, &i.Result); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -800,19 +800,19 @@ type RetryNowRow struct {
 	Result string
 }
 
-func (q *Queries) RetryNow(ctx context.Context, jobs []uuid.UUID, reason string) ([]RetryNowRow, error) {
+func (q *Queries) RetryNow(ctx context.Context, jobs []uuid.UUID, reason string) ([]*RetryNowRow, error) {
 	rows, err := q.db.Query(ctx, retryNow, jobs, reason)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []RetryNowRow
+	var items []*RetryNowRow
 	for rows.Next() {
 		var i RetryNowRow
 		if err := rows.Scan(&i.JobID, &i.Result); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -900,13 +900,13 @@ type ShowJobsRow struct {
 	Ahead          int64
 }
 
-func (q *Queries) ShowJobs(ctx context.Context, jobs []uuid.UUID) ([]ShowJobsRow, error) {
+func (q *Queries) ShowJobs(ctx context.Context, jobs []uuid.UUID) ([]*ShowJobsRow, error) {
 	rows, err := q.db.Query(ctx, showJobs, jobs)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ShowJobsRow
+	var items []*ShowJobsRow
 	for rows.Next() {
 		var i ShowJobsRow
 		if err := rows.Scan(
@@ -955,7 +955,7 @@ func (q *Queries) ShowJobs(ctx context.Context, jobs []uuid.UUID) ([]ShowJobsRow
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

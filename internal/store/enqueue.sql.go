@@ -70,7 +70,7 @@ type EnqueueManyRow struct {
 	Xid        string
 }
 
-func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) (EnqueueManyRow, error) {
+func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) (*EnqueueManyRow, error) {
 	row := q.db.QueryRow(ctx, enqueueMany,
 		arg.Ids,
 		arg.Tasks,
@@ -101,7 +101,7 @@ func (q *Queries) EnqueueMany(ctx context.Context, arg EnqueueManyParams) (Enque
 	)
 	var i EnqueueManyRow
 	err := row.Scan(&i.Holders, &i.ServerTime, &i.Xid)
-	return i, err
+	return &i, err
 }
 
 const enqueueOne = `-- name: EnqueueOne :one
@@ -152,7 +152,7 @@ type EnqueueOneRow struct {
 	Xid        string
 }
 
-func (q *Queries) EnqueueOne(ctx context.Context, arg EnqueueOneParams) (EnqueueOneRow, error) {
+func (q *Queries) EnqueueOne(ctx context.Context, arg EnqueueOneParams) (*EnqueueOneRow, error) {
 	row := q.db.QueryRow(ctx, enqueueOne,
 		arg.ID,
 		arg.Task,
@@ -188,7 +188,7 @@ func (q *Queries) EnqueueOne(ctx context.Context, arg EnqueueOneParams) (Enqueue
 		&i.ServerTime,
 		&i.Xid,
 	)
-	return i, err
+	return &i, err
 }
 
 const jobStates = `-- name: JobStates :many
@@ -207,13 +207,13 @@ type JobStatesRow struct {
 	Result  []byte
 }
 
-func (q *Queries) JobStates(ctx context.Context, jobs []uuid.UUID) ([]JobStatesRow, error) {
+func (q *Queries) JobStates(ctx context.Context, jobs []uuid.UUID) ([]*JobStatesRow, error) {
 	rows, err := q.db.Query(ctx, jobStates, jobs)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []JobStatesRow
+	var items []*JobStatesRow
 	for rows.Next() {
 		var i JobStatesRow
 		if err := rows.Scan(
@@ -226,7 +226,7 @@ func (q *Queries) JobStates(ctx context.Context, jobs []uuid.UUID) ([]JobStatesR
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

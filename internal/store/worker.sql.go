@@ -97,7 +97,7 @@ type ClaimRow struct {
 	SigAlg         string
 }
 
-func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error) {
+func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]*ClaimRow, error) {
 	rows, err := q.db.Query(ctx, claim,
 		arg.Worker,
 		arg.Epoch,
@@ -115,7 +115,7 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ClaimRow
+	var items []*ClaimRow
 	for rows.Next() {
 		var i ClaimRow
 		if err := rows.Scan(
@@ -158,7 +158,7 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -176,19 +176,19 @@ type ClaimStatesRow struct {
 	State string
 }
 
-func (q *Queries) ClaimStates(ctx context.Context, jobs []uuid.UUID, claims []uuid.UUID, attempts []int32) ([]ClaimStatesRow, error) {
+func (q *Queries) ClaimStates(ctx context.Context, jobs []uuid.UUID, claims []uuid.UUID, attempts []int32) ([]*ClaimStatesRow, error) {
 	rows, err := q.db.Query(ctx, claimStates, jobs, claims, attempts)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ClaimStatesRow
+	var items []*ClaimStatesRow
 	for rows.Next() {
 		var i ClaimStatesRow
 		if err := rows.Scan(&i.JobID, &i.State); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -293,11 +293,11 @@ type DueRow struct {
 	NextUs  int64
 }
 
-func (q *Queries) Due(ctx context.Context, max int32) (DueRow, error) {
+func (q *Queries) Due(ctx context.Context, max int32) (*DueRow, error) {
 	row := q.db.QueryRow(ctx, due, max)
 	var i DueRow
 	err := row.Scan(&i.Moved, &i.Expired, &i.NextUs)
-	return i, err
+	return &i, err
 }
 
 const finish = `-- name: Finish :many
@@ -363,7 +363,7 @@ type HeartbeatRow struct {
 	Lost       []uuid.UUID
 }
 
-func (q *Queries) Heartbeat(ctx context.Context, arg HeartbeatParams) (HeartbeatRow, error) {
+func (q *Queries) Heartbeat(ctx context.Context, arg HeartbeatParams) (*HeartbeatRow, error) {
 	row := q.db.QueryRow(ctx, heartbeat,
 		arg.Worker,
 		arg.Epoch,
@@ -378,7 +378,7 @@ func (q *Queries) Heartbeat(ctx context.Context, arg HeartbeatParams) (Heartbeat
 		&i.Cancelled,
 		&i.Lost,
 	)
-	return i, err
+	return &i, err
 }
 
 const horizon = `-- name: Horizon :one
@@ -393,11 +393,11 @@ type HorizonRow struct {
 	Heads     []int64
 }
 
-func (q *Queries) Horizon(ctx context.Context, queues []string, lanes []int16, lows []int64) (HorizonRow, error) {
+func (q *Queries) Horizon(ctx context.Context, queues []string, lanes []int16, lows []int64) (*HorizonRow, error) {
 	row := q.db.QueryRow(ctx, horizon, queues, lanes, lows)
 	var i HorizonRow
 	err := row.Scan(&i.LastPos, &i.OldestXid, &i.Heads)
-	return i, err
+	return &i, err
 }
 
 const pruneKeys = `-- name: PruneKeys :one
@@ -437,7 +437,7 @@ type PutBackRow struct {
 	Target string
 }
 
-func (q *Queries) PutBack(ctx context.Context, arg PutBackParams) ([]PutBackRow, error) {
+func (q *Queries) PutBack(ctx context.Context, arg PutBackParams) ([]*PutBackRow, error) {
 	rows, err := q.db.Query(ctx, putBack,
 		arg.Worker,
 		arg.Jobs,
@@ -454,13 +454,13 @@ func (q *Queries) PutBack(ctx context.Context, arg PutBackParams) ([]PutBackRow,
 		return nil, err
 	}
 	defer rows.Close()
-	var items []PutBackRow
+	var items []*PutBackRow
 	for rows.Next() {
 		var i PutBackRow
 		if err := rows.Scan(&i.JobID, &i.Target); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -504,7 +504,7 @@ type RegisterRow struct {
 	ServerTime pgtype.Timestamptz
 }
 
-func (q *Queries) Register(ctx context.Context, arg RegisterParams) (RegisterRow, error) {
+func (q *Queries) Register(ctx context.Context, arg RegisterParams) (*RegisterRow, error) {
 	row := q.db.QueryRow(ctx, register,
 		arg.Worker,
 		arg.Node,
@@ -519,7 +519,7 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (RegisterRow
 	)
 	var i RegisterRow
 	err := row.Scan(&i.Epoch, &i.ServerTime)
-	return i, err
+	return &i, err
 }
 
 const rescue = `-- name: Rescue :one
@@ -534,7 +534,7 @@ type RescueRow struct {
 	Remaining int32
 }
 
-func (q *Queries) Rescue(ctx context.Context, rescuer uuid.UUID, epoch int64, victim uuid.UUID, maxCrashes int32) (RescueRow, error) {
+func (q *Queries) Rescue(ctx context.Context, rescuer uuid.UUID, epoch int64, victim uuid.UUID, maxCrashes int32) (*RescueRow, error) {
 	row := q.db.QueryRow(ctx, rescue,
 		rescuer,
 		epoch,
@@ -548,7 +548,7 @@ func (q *Queries) Rescue(ctx context.Context, rescuer uuid.UUID, epoch int64, vi
 		&i.Buried,
 		&i.Remaining,
 	)
-	return i, err
+	return &i, err
 }
 
 const rotate = `-- name: Rotate :one
@@ -637,13 +637,13 @@ type WatchRow struct {
 	Lost        bool
 }
 
-func (q *Queries) Watch(ctx context.Context, worker uuid.UUID) ([]WatchRow, error) {
+func (q *Queries) Watch(ctx context.Context, worker uuid.UUID) ([]*WatchRow, error) {
 	rows, err := q.db.Query(ctx, watch, worker)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []WatchRow
+	var items []*WatchRow
 	for rows.Next() {
 		var i WatchRow
 		if err := rows.Scan(
@@ -656,7 +656,7 @@ func (q *Queries) Watch(ctx context.Context, worker uuid.UUID) ([]WatchRow, erro
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
