@@ -46,10 +46,10 @@ type dispatcher struct {
 	quiet     int  // how often in a row nothing was found, since the flag was raised or lowered
 	rush      int  // how often in a row a sleeping worker was woken soon after the last time
 	foundAt   time.Time
-	duty      bool // this worker runs the suspects of a queue: it claims nothing else
+	duty      bool      // this worker runs the suspects of a queue: it claims nothing else
 	suspectAt time.Time // when this worker last looked whether suspects wait
 	aloneAt   time.Time // when it last tried to take one
-	suspects  int // how many looks in a row found one waiting
+	suspects  int       // how many looks in a row found one waiting
 
 	life         context.Context //nolint:containedctx // the session's own
 	handling     context.Context //nolint:containedctx // the parent of all handlers' contexts, which outlives any one call

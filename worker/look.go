@@ -52,7 +52,7 @@ func (s *session) round(life context.Context) time.Duration {
 // has found nothing for a while it goes to sleep.
 const (
 	awakePause = 2 * time.Millisecond // between two looks
-	awakeLooks = 4                    // that find nothing, each after twice the pause, before it goes to sleep
+	awakeLooks = 2                    // in a row that find nothing, before it goes to sleep
 	rushPace   = 5 * time.Millisecond // between two wakes that count as in short order
 	rushWakes  = 3                    // of those keep it awake
 )
@@ -84,7 +84,7 @@ func (s *session) foundNone(life context.Context, poll time.Duration) time.Durat
 	if !s.idle {
 		if s.quiet < awakeLooks {
 			s.quiet++
-			return min(awakePause<<s.quiet, poll)
+			return min(awakePause, poll)
 		}
 		s.quiet = 0
 		if s.setIdle(life, true); s.idle {
