@@ -28,6 +28,14 @@ func isPool(db DB) bool {
 // connection comes first and sends nothing, and whether a connection is open is asked before, because afterwards a closed
 // one says nothing about when it was closed.
 func (q *Queue) attempt(ctx context.Context, db DB, jobs []built) (receipts []Receipt, doubt bool, err error) {
+	if pool, is := db.(*pgxpool.Pool); is && len(jobs) == 1 && jobs[0].shareable() {
+		return q.share(ctx, pool, jobs[0])
+	}
+	return q.attemptAlone(ctx, db, jobs)
+}
+
+// attemptAlone is attempt in a statement of its own.
+func (q *Queue) attemptAlone(ctx context.Context, db DB, jobs []built) (receipts []Receipt, doubt bool, err error) {
 	switch h := db.(type) {
 	case *pgxpool.Pool:
 		conn, err := h.Acquire(ctx)

@@ -49,7 +49,8 @@ type DB = store.DBTX
 type Queue struct {
 	config Config
 	// offset is what to add to the local clock to get the server's, as seen at the last enqueue, in nanoseconds.
-	offset atomic.Int64
+	offset   atomic.Int64
+	sharings sharings
 }
 
 // New returns a Queue. It fails when the configuration is wrong.
@@ -64,14 +65,15 @@ func New(config Config) (*Queue, error) {
 	if c.MaxPayloadBytes < 1 || c.MaxPayloadBytes > MaxPayload {
 		return nil, fmt.Errorf("queue: %w: max payload bytes: want an integer from 1 to %d, got %d", ErrInvalid, MaxPayload, c.MaxPayloadBytes)
 	}
-	return &Queue{config: c}, nil
+	return &Queue{config: c, sharings: sharings{of: map[sharingKey]*sharing{}, patience: sharedPatience}}, nil
 }
 
 func (q *Queue) now() time.Time { return time.Now().Add(time.Duration(q.offset.Load())) }
 
 // Enqueue makes 1 to 10 000 jobs in one statement, all or none, and returns a receipt for each, in order.
 //
-// On a transaction the jobs exist when it commits. On a pool or a connection they exist when Enqueue returns without an
+// Calls with one job each on a *pgxpool.Pool that are made at the same time share a statement and its commit; each gets its own
+// answer. On a transaction the jobs exist when it commits. On a pool or a connection they exist when Enqueue returns without an
 // error; if the connection dies before the answer came, a pool (or *sql.DB) tries once more with the same ids, so that the answer is
 // known after all, and only when that fails too the error is ErrCommitUnknown.
 //
