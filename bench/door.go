@@ -207,8 +207,8 @@ func (w *doorWorker) round(ctx context.Context, batch int) error {
 		return err
 	}
 	tag, err := w.conn.Exec(ctx, w.finishText, args...)
-	if err == nil && tag.RowsAffected() != int64(batch) {
-		err = fmt.Errorf("%d of %d jobs were finished", tag.RowsAffected(), batch)
+	if left := tag.RowsAffected(); err == nil && (left > 0 || len(jobs) != batch) {
+		err = fmt.Errorf("of a batch of %d, %d jobs were claimed and %d of those not finished", batch, len(jobs), left)
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func describeFunction(ctx context.Context, conn *pgx.Conn, name string) (functio
 	if err != nil {
 		return f, fmt.Errorf("%s: %w", name, err)
 	}
-	rows, err := conn.Query(ctx, `select a.name, format_type(a.kind, null), coalesce(a.mode, 'i') = 't'
+	rows, err := conn.Query(ctx, `select a.name, format_type(a.kind, null), coalesce(a.mode, 'i') in ('t', 'o')
 		from pg_proc p
 		cross join lateral unnest(p.proargnames, p.proargmodes::text[], coalesce(p.proallargtypes, p.proargtypes::oid[]))
 			with ordinality a(name, mode, kind, ord)

@@ -154,12 +154,25 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.adverts,
 	})
 	if err != nil {
+		if ctx.Err() != nil {
+			s.withdraw(ctx)
+		}
 		return nil, fmt.Errorf("worker: register: %w", err)
 	}
 	s.epoch = row.Epoch
 	s.renewed(s.renewing)
 	w.log.InfoContext(ctx, "worker started", "worker", s.id, "node", w.config.Node, "queues", w.config.Queues, "lease", w.config.Lease)
 	return s, nil
+}
+
+// withdraw takes back a registration whose answer a shutdown did not wait for: it may be stored all the same, and would look like a
+// lost worker a lease later.
+func (s *session) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+	defer cancel()
+	if _, err := s.db.Deregister(ctx, s.id, 1); err != nil {
+		s.log.WarnContext(ctx, "deregister", "worker", s.id, "error", err)
+	}
 }
 
 func bootID() string {
