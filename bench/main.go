@@ -18,6 +18,7 @@ import (
 
 type options struct {
 	scenarios            []string
+	only                 string
 	list, quick, smoke   bool
 	output, file, outDir string
 	rounds               int
@@ -51,6 +52,7 @@ func parse(args []string) (options, error) {
 		o.scenarios = append(o.scenarios, strings.Split(s, ",")...)
 		return nil
 	})
+	flags.StringVar(&o.only, "only", "", "run only the variants whose name contains this `TEXT`")
 	flags.BoolVar(&o.list, "list", false, "name the scenarios and end")
 	flags.BoolVar(&o.quick, "quick", false, "fewer jobs; a table is of one round then; with --output json the headline variant alone")
 	flags.BoolVar(&o.smoke, "smoke", false, "as little as shows that a scenario runs and gives figures; they mean nothing")
@@ -143,7 +145,7 @@ func measure(ctx context.Context, l *lab, o options, chosen []scenario) (report,
 	}
 	var failed error
 	for _, s := range chosen {
-		one, err := runScenario(ctx, l, s, o.rounds, o.quick && o.output == "json" && !o.variants)
+		one, err := runScenario(ctx, l, s, o.rounds, o.only, o.quick && o.output == "json" && !o.variants)
 		if len(one.Comparisons) > 0 {
 			r.Results = append(r.Results, one)
 			if o.output == "table" {

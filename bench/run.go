@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,14 +65,22 @@ type result struct {
 	Comparisons []comparison `json:"comparisons"`
 }
 
-// runScenario runs every variant of it, the contenders in turn. onlyHeadline stops after the first variant.
-func runScenario(ctx context.Context, l *lab, s scenario, rounds int, onlyHeadline bool) (result, error) {
+// runScenario runs every variant of it whose name contains only, the contenders in turn. onlyHeadline stops after the first variant.
+func runScenario(ctx context.Context, l *lab, s scenario, rounds int, only string, onlyHeadline bool) (result, error) {
 	r := result{Scenario: s.name, About: s.about, Unit: s.unit}
 	variants, done, err := s.open(ctx, l)
 	if err != nil {
 		return r, err
 	}
 	defer done()
+	all := variants
+	if variants = slices.DeleteFunc(slices.Clone(all), func(v variant) bool { return !strings.Contains(v.name, only) }); len(variants) == 0 {
+		var names []string
+		for _, v := range all {
+			names = append(names, strconv.Quote(v.name))
+		}
+		return r, fmt.Errorf("%s: no variant contains %q; there are %s", s.name, only, strings.Join(names, ", "))
+	}
 	if onlyHeadline {
 		variants = variants[:1]
 	}

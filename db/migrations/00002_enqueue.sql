@@ -329,7 +329,8 @@ end $$;
 -- +goose StatementEnd
 
 -- Many jobs, one statement, all or nothing. An array of one element stands for all jobs, and null for "none has it": most
--- columns of a batch are alike, and what is not sent need not be parsed, unnested and joined (docs/adr/0006-enqueue.md).
+-- columns of a batch are alike, and what is not sent need not be parsed, unnested and joined (docs/adr/0006-enqueue-columns.md).
+-- Variables and arrays are of the columns' domains: then what is sent once is checked once, and not for each row.
 -- holders is null when every job was enqueued; otherwise it names for each job, in the order given, the one that stands
 -- for it: itself, or the job that holds its unique key.
 -- +goose StatementBegin
@@ -352,25 +353,26 @@ declare
     v_above smallint := v_leaves.above;
     v_holders uuid[];
     v_wake uuid[] := '{}';
-    v_task text := case when cardinality(p_tasks) = 1 then p_tasks[1] end;
-    v_queue text := case when cardinality(p_queues) = 1 then p_queues[1] end;
-    v_payload bytea := case when cardinality(p_payloads) = 1 then p_payloads[1] end;
-    v_codec text := case when cardinality(p_codecs) = 1 then p_codecs[1] end;
-    v_headers jsonb := case when cardinality(p_headers) = 1 then p_headers[1] end;
-    v_priority smallint := case when cardinality(p_priorities) = 1 then p_priorities[1] end;
-    v_run_at timestamptz := case when cardinality(p_run_ats) = 1 then p_run_ats[1] end;
-    v_delay bigint := case when cardinality(p_delays_us) = 1 then p_delays_us[1] end;
-    v_nominal_at timestamptz := case when cardinality(p_nominal_ats) = 1 then p_nominal_ats[1] end;
-    v_expires_at timestamptz := case when cardinality(p_expires_ats) = 1 then p_expires_ats[1] end;
-    v_max_attempts smallint := case when cardinality(p_max_attempts) = 1 then p_max_attempts[1] end;
-    v_hard_limit bigint := case when cardinality(p_hard_limits_us) = 1 then p_hard_limits_us[1] end;
-    v_soft_limit bigint := case when cardinality(p_soft_limits_us) = 1 then p_soft_limits_us[1] end;
-    v_origin text := case when cardinality(p_origins) = 1 then p_origins[1] end;
-    v_version integer := case when cardinality(p_payload_versions) = 1 then p_payload_versions[1] end;
-    v_group text := case when cardinality(p_group_names) = 1 then p_group_names[1] end;
-    v_issued_at timestamptz := case when cardinality(p_issued_ats) = 1 then p_issued_ats[1] end;
-    v_key_id text := case when cardinality(p_sig_key_ids) = 1 then p_sig_key_ids[1] end;
-    v_alg text := case when cardinality(p_sig_algs) = 1 then p_sig_algs[1] end;
+    v_scope stem.unique_scope := 0;
+    v_task stem.task_name := case when cardinality(p_tasks) = 1 then p_tasks[1] end;
+    v_queue stem.queue_name := case when cardinality(p_queues) = 1 then p_queues[1] end;
+    v_payload stem.payload := case when cardinality(p_payloads) = 1 then p_payloads[1] end;
+    v_codec stem.media_type := case when cardinality(p_codecs) = 1 then p_codecs[1] end;
+    v_headers stem.headers := case when cardinality(p_headers) = 1 then p_headers[1] end;
+    v_priority stem.priority := case when cardinality(p_priorities) = 1 then p_priorities[1] end;
+    v_run_at stem.instant := case when cardinality(p_run_ats) = 1 then p_run_ats[1] end;
+    v_delay stem.delay_us := case when cardinality(p_delays_us) = 1 then p_delays_us[1] end;
+    v_nominal_at stem.instant := case when cardinality(p_nominal_ats) = 1 then p_nominal_ats[1] end;
+    v_expires_at stem.instant := case when cardinality(p_expires_ats) = 1 then p_expires_ats[1] end;
+    v_max_attempts stem.max_attempts := case when cardinality(p_max_attempts) = 1 then p_max_attempts[1] end;
+    v_hard_limit stem.limit_us := case when cardinality(p_hard_limits_us) = 1 then p_hard_limits_us[1] end;
+    v_soft_limit stem.limit_us := case when cardinality(p_soft_limits_us) = 1 then p_soft_limits_us[1] end;
+    v_origin stem.label := case when cardinality(p_origins) = 1 then p_origins[1] end;
+    v_version stem.payload_version := case when cardinality(p_payload_versions) = 1 then p_payload_versions[1] end;
+    v_group stem.label := case when cardinality(p_group_names) = 1 then p_group_names[1] end;
+    v_issued_at stem.instant := case when cardinality(p_issued_ats) = 1 then p_issued_ats[1] end;
+    v_key_id stem.key_id := case when cardinality(p_sig_key_ids) = 1 then p_sig_key_ids[1] end;
+    v_alg stem.algorithm := case when cardinality(p_sig_algs) = 1 then p_sig_algs[1] end;
 begin
     if cardinality(array_remove(p_unique_keys, null)) > 0 then
         v_holders := stem._take_keys(
@@ -402,13 +404,17 @@ begin
             coalesce(u.headers, v_headers), coalesce(u.priority, v_priority), coalesce(u.run_at, v_run_at), coalesce(u.delay_us, v_delay),
             coalesce(u.nominal_at, v_nominal_at), coalesce(u.expires_at, v_expires_at), coalesce(u.max_attempts, v_max_attempts),
             coalesce(u.hard_limit_us, v_hard_limit), coalesce(u.soft_limit_us, v_soft_limit), u.unique_key,
-            coalesce(u.unique_scope, 0::smallint), coalesce(u.origin, v_origin), coalesce(u.payload_version, v_version),
+            coalesce(u.unique_scope, v_scope), coalesce(u.origin, v_origin), coalesce(u.payload_version, v_version),
             coalesce(u.group_name, v_group), coalesce(u.issued_at, v_issued_at), u.sig, coalesce(u.sig_key_id, v_key_id),
             coalesce(u.sig_alg, v_alg), v_now
         from unnest(
-            p_ids, p_tasks, p_queues, p_payloads, p_codecs, p_headers, p_priorities, p_run_ats, p_delays_us, p_nominal_ats,
-            p_expires_ats, p_max_attempts, p_hard_limits_us, p_soft_limits_us, p_unique_keys, p_unique_scopes, p_origins,
-            p_payload_versions, p_group_names, p_issued_ats, p_sigs, p_sig_key_ids, p_sig_algs
+            p_ids, p_tasks::stem.task_name[], p_queues::stem.queue_name[], p_payloads::stem.payload[], p_codecs::stem.media_type[],
+            p_headers::stem.headers[], p_priorities::stem.priority[], p_run_ats::stem.instant[], p_delays_us::stem.delay_us[],
+            p_nominal_ats::stem.instant[], p_expires_ats::stem.instant[], p_max_attempts::stem.max_attempts[],
+            p_hard_limits_us::stem.limit_us[], p_soft_limits_us::stem.limit_us[], p_unique_keys::stem.unique_key[],
+            p_unique_scopes::stem.unique_scope[], p_origins::stem.label[], p_payload_versions::stem.payload_version[],
+            p_group_names::stem.label[], p_issued_ats::stem.instant[], p_sigs::stem.signature[], p_sig_key_ids::stem.key_id[],
+            p_sig_algs::stem.algorithm[]
         ) with ordinality u(
             id, task, queue, payload, codec, headers, priority, run_at, delay_us, nominal_at,
             expires_at, max_attempts, hard_limit_us, soft_limit_us, unique_key, unique_scope, origin,
