@@ -139,18 +139,28 @@ func (s *session) setIdle(life context.Context, idle bool) {
 	s.idle, s.quiet = idle, 0
 }
 
-// wants says how many more jobs each line can take: its free slots, and a prefetch worth 20 ms of its work.
+// A line prefetches what its slots work off in prefetchFor, so that one claim and one settlement can be under way while handlers run: with
+// less, either waits for the other (1 000 slots, no-op jobs: 1.62 cores busy of 2 with half of it, 1.72 with this).
+const (
+	prefetchFor  = 40 * time.Millisecond
+	prefetchMost = 2000
+)
+
+// wants says how many more jobs each line can take: its free slots, and a prefetch.
 func (s *session) wants() ([]int32, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wants, total := make([]int32, len(s.lines)), 0
 	for i, l := range s.lines {
-		prefetch := 0
-		if l.mean > 0 {
-			prefetch = min(l.slots*int(20*time.Millisecond/max(l.mean, 10*time.Microsecond)), 1000)
-		}
-		want := max(l.free+prefetch-len(l.buffer), 0)
+		want := max(l.free+l.prefetch()-len(l.buffer), 0)
 		wants[i], total = int32(want), total+want //nolint:gosec // at most 11 000
 	}
 	return wants, total
+}
+
+func (l *line) prefetch() int {
+	if l.mean <= 0 {
+		return 0 // not known yet
+	}
+	return int(min(float64(l.slots)*float64(prefetchFor)/float64(l.mean), prefetchMost))
 }
