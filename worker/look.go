@@ -62,7 +62,7 @@ func (s *session) foundSome(life context.Context, poll time.Duration) time.Durat
 	if s.foundAt, s.rush = time.Now(), s.rushed(); s.rush >= rushWakes {
 		s.setIdle(life, false)
 	}
-	if s.idle {
+	if s.idle && !s.config.PollOnly {
 		return poll // the flag was up all the while: whoever committed meanwhile has notified
 	}
 	s.quiet = 0
