@@ -12,7 +12,7 @@ import (
 // claim takes up to total jobs, wants[i] of line i, and gives them to their lines. It returns what it took.
 func (s *session) claim(life context.Context, wants []int32, total int, suspect bool) ([]*store.ClaimRow, error) {
 	s.seq++
-	p := store.ClaimParams{Worker: s.id, Epoch: s.epoch, Claim: uuid.New(), Seq: s.seq, Total: int32(total)} //nolint:gosec // at most 11 000
+	p := store.ClaimParams{Worker: s.id, Epoch: s.epoch, Claim: uuid.New(), Seq: s.seq, Total: int32(total)} //nolint:gosec // at most 12 000 a queue
 	look := s.marks.look(&p, wants, suspect, time.Now())
 	// Well under the lease: what this statement took and could not tell must be put back before anybody else wonders.
 	ctx, cancel := context.WithTimeout(life, min(5*time.Second, s.config.Lease/2))
@@ -133,7 +133,7 @@ func (s *session) watchSuspects(life context.Context) {
 // onDuty waits until this worker is empty, then runs suspects one at a time until there are none.
 func (s *session) onDuty(life context.Context, poll time.Duration) time.Duration {
 	if !s.isEmpty() {
-		return poll // release kicks when the last one is settled
+		return poll // release wakes the loop when the last one is settled
 	}
 	if s.claimSuspect(life) {
 		return poll

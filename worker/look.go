@@ -153,7 +153,7 @@ func (s *session) wants() ([]int32, int) {
 	wants, total := make([]int32, len(s.lines)), 0
 	for i, l := range s.lines {
 		want := max(l.free+l.prefetch()-len(l.buffer), 0)
-		wants[i], total = int32(want), total+want //nolint:gosec // at most 11 000
+		wants[i], total = int32(want), total+want //nolint:gosec // at most 12 000 a queue
 	}
 	return wants, total
 }
