@@ -66,7 +66,7 @@ func (b *ledger) work(ctx context.Context, c *pgx.Conn, w hand, n int) (claimed 
 	b.note(func() {
 		for i, r := range rows {
 			turn := fmt.Sprint(r.JobID, r.Attempt)
-			if r.Task != "t" || b.claimed[turn] {
+			if r.Task.String != "t" || b.claimed[turn] {
 				b.wrong = append(b.wrong, fmt.Sprintf("claimed %+v", r))
 			}
 			b.claimed[turn] = true

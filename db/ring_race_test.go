@@ -44,10 +44,10 @@ func TestClaimBesideMove(t *testing.T) {
 				if len(rows) != 0 {
 					t.Fatalf("claimed %+v", rows)
 				}
-				if rows = claim(t, l.me, w, 10); len(rows) != 1 || rows[0].JobID != job || rows[0].Task != "t" || rows[0].Slot != 7 {
+				if rows = claim(t, l.me, w, 10); len(rows) != 1 || rows[0].JobID != job || rows[0].Task.String != "t" {
 					t.Errorf("claimed %+v", rows)
 				}
-			} else if len(rows) != 1 || rows[0].Task != "" {
+			} else if len(rows) != 1 || rows[0].Task.Valid {
 				t.Errorf("the mutant claimed %+v: this test sees nothing", rows)
 			}
 		})
@@ -85,7 +85,7 @@ func TestMoveBesideOpenCancel(t *testing.T) {
 			if got := l.empty(t, l.me); got != "turned" {
 				t.Errorf("rotate: %s", got)
 			}
-			if rows := claim(t, l.me, l.hire(t), 10); len(rows) != 3 || rows[0].Task == "" || rows[1].Task == "" || rows[2].Task == "" {
+			if rows := claim(t, l.me, l.hire(t), 10); len(rows) != 3 || !rows[0].Task.Valid || !rows[1].Task.Valid || !rows[2].Task.Valid {
 				t.Errorf("claimed %+v", rows)
 			}
 		})

@@ -91,7 +91,7 @@ func TestRotateKeeps(t *testing.T) {
 	if n := one[int](t, l.owner, "select count(*) from stem.attempts"); n != 2 {
 		t.Errorf("%d attempts, want those of the two jobs that stay", n)
 	}
-	if rows := claim(t, l.me, w, 10); len(rows) != 1 || rows[0].Task != "t" {
+	if rows := claim(t, l.me, w, 10); len(rows) != 1 || rows[0].Task.String != "t" {
 		t.Errorf("claimed %+v after a whole turn", rows)
 	}
 }

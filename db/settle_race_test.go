@@ -113,9 +113,9 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ function, from, to, good, bad string }{
 		{
-			"finish", "with p as materialized (\n        select u.ord, coalesce(u.outcome, p_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from unnest",
-			"with " + gate + ", p as materialized (\n        select u.ord, coalesce(u.outcome, p_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from gate, unnest",
-			"where (p.job_id in (select d.job_id from d)) is true and p.queue", "where p.queue",
+			"finish", "with p as materialized (\n        select u.ord, coalesce(u.outcome, v_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from unnest",
+			"with " + gate + ", p as materialized (\n        select u.ord, coalesce(u.outcome, v_outcomes[1]) as outcome, u.age_us, u.result, r.*\n        from gate, unnest",
+			"or p.job_id in (select d.job_id from d) and", "or true or",
 		},
 		{
 			"put_back", "with p as materialized (\n            select u.ord, u.verb, u.delay_us, u.grace_us, u.age_us, u.reason, u.error, u.fingerprint, r.*\n            from unnest",

@@ -172,7 +172,7 @@ func TestDeadHistory(t *testing.T) {
 	run(t, l.owner, `insert into stem.ready (queue, lane, pos, job_id, slot, max_attempts)
 		values ('default', 5, nextval('stem.ticket_pos'), $1, 3, 20)`, newID(t))
 	rows, id := claimAs(t, l.me, claimParams(w, 1))
-	if rows[0].Task != "" {
+	if rows[0].Task.Valid {
 		t.Fatalf("got %+v, want it without a task", rows[0])
 	}
 	putBack(t, l.me, w, id, verb{name: "reject", reason: "envelope_missing", age: -1}, rows[0].JobID)

@@ -41,12 +41,7 @@ func (s *session) execute(h *held) {
 		s.settle(h, outcome{verb: verbRelease})
 		return
 	}
-	defer s.limit(h, h.run.SoftLimit, func() { cancel(ErrSoftLimit) })()
-	defer s.limit(h, h.run.HardLimit, func() {
-		cancel(ErrHardLimit)
-		// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends: see returned.
-		s.settle(h, s.failure(h.run, ErrHardLimit))
-	})()
+	defer s.limit(h)()
 	err := errGoexit
 	defer func() { // also while Goexit ends this goroutine
 		s.leave(h)
@@ -56,13 +51,27 @@ func (s *session) execute(h *held) {
 	err = call(ctx, handler, h.run)
 }
 
-// limit runs end after d, unless the returned function is called first.
-func (s *session) limit(_ *held, d time.Duration, end func()) func() {
-	if d <= 0 {
+// limit watches the time limits of a handler, until the returned function is called.
+func (s *session) limit(h *held) (stop func()) {
+	if h.run.SoftLimit <= 0 && h.run.HardLimit <= 0 {
 		return func() {}
 	}
-	timer := time.AfterFunc(d, end)
-	return func() { timer.Stop() }
+	var timers []*time.Timer
+	if d := h.run.SoftLimit; d > 0 {
+		timers = append(timers, time.AfterFunc(d, func() { h.cancel(ErrSoftLimit) }))
+	}
+	if d := h.run.HardLimit; d > 0 {
+		timers = append(timers, time.AfterFunc(d, func() {
+			h.cancel(ErrHardLimit)
+			// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends: see returned.
+			s.settle(h, s.failure(h.run, ErrHardLimit))
+		}))
+	}
+	return func() {
+		for _, t := range timers {
+			t.Stop()
+		}
+	}
 }
 
 // prepare checks everything that is decided before user code runs. early is the outcome when the job is not to be run.
@@ -74,10 +83,10 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 	}
 	run := h.run
 	switch {
-	case row.Task == "":
+	case !row.Task.Valid:
 		return reject("envelope_missing", "the ticket of job %s has no envelope", row.JobID)
-	case row.EnvelopeQueue != "":
-		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", row.Queue, row.EnvelopeQueue)
+	case row.EnvelopeQueue.Valid:
+		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", row.Queue, row.EnvelopeQueue.String)
 	case !run.RunAt.IsZero() && run.ClaimedAt.Before(run.RunAt):
 		return reject("malformed_row", "claimed at %s, before its run_at %s", run.ClaimedAt.Format(time.RFC3339), run.RunAt.Format(time.RFC3339))
 	}
@@ -91,7 +100,7 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 			return reject("signature_invalid", "%v", err)
 		}
 	}
-	if row.Expired {
+	if row.Expired.Bool {
 		return nil, &outcome{verb: verbExpired}
 	}
 	handler, known := s.handlers[run.Task]
@@ -111,20 +120,26 @@ func (s *session) waitFor(run *queue.Run, grace time.Duration, reason, text stri
 	return &outcome{verb: verbWait, delay: pause, grace: grace, reason: reason, err: text}
 }
 
+// newRun fills in what a claim does not send because it is as usual; what is null is zero.
 func newRun(h *held, s *session) *queue.Run {
 	row := h.row
+	priority := row.Lane
+	if row.Priority.Valid {
+		priority = row.Priority.Int16
+	}
 	return &queue.Run{
 		Envelope: queue.Envelope{
-			ID: row.JobID, Task: row.Task, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec, store.UsualCodec),
-			Priority: int(row.Priority), MaxAttempts: int(row.MaxAttempts), RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs),
+			ID: row.JobID, Task: row.Task.String, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec.String, store.UsualCodec),
+			Priority: int(priority), MaxAttempts: int(row.MaxAttempts.Int16),
+			RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs.Int64),
 			NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
-			HardLimit: micros(row.HardLimitUs), SoftLimit: micros(row.SoftLimitUs),
-			UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin, store.UsualOrigin), PayloadVersion: int(row.PayloadVersion), Group: row.GroupName,
-			IssuedAt:  utc(row.IssuedAt.Time),
-			Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID, Algorithm: row.SigAlg},
+			HardLimit: micros(row.HardLimitUs.Int64), SoftLimit: micros(row.SoftLimitUs.Int64),
+			UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin.String, store.UsualOrigin),
+			PayloadVersion: int(row.PayloadVersion.Int32), Group: row.GroupName.String, IssuedAt: utc(row.IssuedAt.Time),
+			Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
 		},
-		Attempt: int(row.Attempt), Failures: int(row.Failures), Crashes: int(row.Crashes), Releases: int(row.Releases),
-		Generation: int(row.Generation), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
+		Attempt: int(row.Attempt), Failures: int(row.Failures.Int16), Crashes: int(row.Crashes.Int16), Releases: int(row.Releases.Int16),
+		Generation: cmp.Or(int(row.Generation.Int16), 1), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
 		Claim: &claim.Claim{ID: h.claim, Job: row.JobID, Worker: s.id, Attempt: int(row.Attempt)},
 	}
 }

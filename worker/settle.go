@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -116,6 +117,7 @@ func (s *session) settleLoop(life context.Context) {
 // gather takes what is there, and lingers when more is about to come.
 func (s *session) gather(batch []outcome) []outcome {
 	var patience <-chan time.Time
+	batch = slices.Grow(batch, min(maxBatch, 2*len(s.outcomes)+busyBatch))
 	for len(batch) < maxBatch {
 		select {
 		case o := <-s.outcomes:
@@ -146,28 +148,29 @@ func (s *session) store(life context.Context, batch []outcome) (waiting []outcom
 		return nil
 	}
 	s.isFenced() // the process may have been stopped: notice before anything is written
-	var checks, writes []outcome
-	for _, o := range batch {
-		if o.verb == verbCheck {
-			checks = append(checks, o)
-		} else {
-			writes = append(writes, o)
-		}
-	}
+	writes, checks := split(batch, func(v verb) bool { return v != verbCheck })
 	left := s.write(life, writes)
 	return s.lookUp(life, append(left, checks...))
 }
 
-// write sends outcomes and returns those that moved nothing.
-func (s *session) write(life context.Context, batch []outcome) []outcome {
-	var finish, back []outcome
+// split tells outcomes apart by their verb. A batch that is all of one kind, which is the rule, is not copied.
+func split(batch []outcome, is func(verb) bool) (yes, no []outcome) {
+	if !slices.ContainsFunc(batch, func(o outcome) bool { return !is(o.verb) }) {
+		return batch, nil
+	}
 	for _, o := range batch {
-		if o.verb.finishes() {
-			finish = append(finish, o)
+		if is(o.verb) {
+			yes = append(yes, o)
 		} else {
-			back = append(back, o)
+			no = append(no, o)
 		}
 	}
+	return yes, no
+}
+
+// write sends outcomes and returns those that moved nothing.
+func (s *session) write(life context.Context, batch []outcome) []outcome {
+	finish, back := split(batch, verb.finishes)
 	return append(s.writeAll(life, finish, s.sendFinish), s.writeAll(life, back, s.sendBack)...)
 }
 
@@ -320,7 +323,8 @@ func (o outcome) of(h *held) outcome {
 }
 
 func (s *session) sendFinish(ctx context.Context, batch []outcome) (map[uuid.UUID]bool, error) {
-	p := store.FinishParams{Worker: s.id}
+	n := len(batch)
+	p := store.FinishParams{Worker: s.id, Jobs: make([]uuid.UUID, 0, n), Claims: make([]uuid.UUID, 0, n), AgesUs: make([]int64, 0, n)}
 	alike, results := true, false
 	for _, o := range batch {
 		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
@@ -349,7 +353,7 @@ func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]
 		text := sanitize.Text(o.err)
 		mark := ""
 		if text != "" && o.verb != verbRelease {
-			mark = fingerprint.Of(o.held.row.Task, text)
+			mark = fingerprint.Of(o.held.row.Task.String, text)
 		}
 		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
 		p.Verbs, p.DelaysUs = append(p.Verbs, string(o.verb)), append(p.DelaysUs, o.delay.Microseconds())

@@ -134,7 +134,7 @@ func (s *session) zombieWatch(life context.Context) {
 	s.activeMu.Unlock()
 	for _, h := range zombies {
 		s.log.ErrorContext(life, "handler still running long after its lease was lost; it keeps its slot",
-			"job_id", h.row.JobID, "task", h.row.Task, "queue", h.row.Queue, "attempt", h.row.Attempt, "since", patience)
+			"job_id", h.row.JobID, "task", h.row.Task.String, "queue", h.row.Queue, "attempt", h.row.Attempt, "since", patience)
 	}
 	if len(zombies) == 0 {
 		return

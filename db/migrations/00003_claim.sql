@@ -17,15 +17,16 @@
 --     that was there twice run twice.
 --   * A ticket without an envelope comes back with a null task, and the worker buries it. An inner join hid it for ever.
 --
--- What is as usual is not sent: envelope_queue is null when it is the ticket's, codec when it is application/json, origin when it
--- is app. xid is the claim's own transaction, the same in each row.
+-- What is as usual is not sent, since each value costs a tenth of a microsecond on its way: envelope_queue is null when it is the
+-- ticket's, priority when it is the lane, codec when it is application/json, origin when it is app, generation when it is 1, a
+-- counter when it is 0, expired when the job has no expiry. claimed_at and xid, the claim's own transaction, are the same in each row.
 -- +goose StatementBegin
 create function stem.claim(
     p_worker uuid, p_epoch bigint, p_claim uuid, p_seq bigint, p_total integer,
     p_queues text[], p_limits integer[], p_first integer[], p_last integer[], p_lanes smallint[], p_lows bigint[]
 ) returns table (
-    queue text, lane smallint, pos bigint, job_id uuid, slot smallint,
-    attempt integer, failures smallint, crashes smallint, releases smallint, generation smallint, grace_since timestamptz,
+    queue text, lane smallint, pos bigint, job_id uuid,
+    attempt integer, failures smallint, crashes smallint, releases smallint, generation smallint,
     claimed_at timestamptz, xid bigint, expired boolean,
     task text, envelope_queue text, payload bytea, codec text, headers jsonb, priority smallint, run_at timestamptz, delay_us bigint,
     nominal_at timestamptz, expires_at timestamptz, max_attempts smallint, hard_limit_us bigint, soft_limit_us bigint,
@@ -42,6 +43,8 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
+declare
+    v_now timestamptz := clock_timestamp();
 begin
     return query
     with me as materialized (
@@ -81,11 +84,12 @@ begin
             where g.unique_scope = 1))
     )
     select
-        g.queue, g.lane::smallint, g.pos, g.job_id, g.slot::smallint,
-        g.attempt + 1, g.failures::smallint, g.crashes::smallint, g.releases::smallint, g.generation::smallint, g.grace_since,
-        clock_timestamp(), (select pg_current_xact_id()::text::bigint), coalesce(j.expires_at <= clock_timestamp(), false),
-        j.task::text, nullif(j.queue, g.queue), j.payload::bytea, nullif(j.codec, 'application/json'), j.headers::jsonb, j.priority::smallint, j.run_at::timestamptz,
-        j.delay_us::bigint, j.nominal_at::timestamptz, j.expires_at::timestamptz, j.max_attempts::smallint, j.hard_limit_us::bigint,
+        g.queue, g.lane::smallint, g.pos, g.job_id,
+        g.attempt + 1, nullif(g.failures, 0)::smallint, nullif(g.crashes, 0)::smallint, nullif(g.releases, 0)::smallint,
+        nullif(g.generation, 1)::smallint,
+        v_now, (select pg_current_xact_id()::text::bigint), j.expires_at <= v_now,
+        j.task::text, nullif(j.queue, g.queue), j.payload::bytea, nullif(j.codec, 'application/json'), j.headers::jsonb,
+        nullif(j.priority, g.lane)::smallint, j.run_at::timestamptz, j.delay_us::bigint, j.nominal_at::timestamptz, j.expires_at::timestamptz, j.max_attempts::smallint, j.hard_limit_us::bigint,
         j.soft_limit_us::bigint, j.unique_key::bytea, nullif(j.origin, 'app'), j.payload_version::integer, j.group_name::text,
         j.issued_at::timestamptz, j.created_at, j.sig::bytea, j.sig_key_id::text, j.sig_alg::text
     from got g

@@ -27,18 +27,15 @@ func (q *Queries) AdoptOrphans(ctx context.Context) (int32, error) {
 const claim = `-- name: Claim :many
 select
     c.queue::text as queue, c.lane::smallint as lane, c.pos::bigint as pos, c.job_id::uuid as job_id,
-    c.slot::smallint as slot, c.attempt::integer as attempt, c.failures::smallint as failures, c.crashes::smallint as crashes,
-    c.releases::smallint as releases, c.generation::smallint as generation, c.grace_since::timestamptz as grace_since,
-    c.claimed_at::timestamptz as claimed_at, c.xid::bigint as xid, c.expired::boolean as expired,
-    coalesce(c.task, '')::text as task, coalesce(c.envelope_queue, '')::text as envelope_queue,
-    c.payload::bytea as payload, coalesce(c.codec, '')::text as codec,
-    c.headers::jsonb as headers, coalesce(c.priority, 0)::smallint as priority, c.run_at::timestamptz as run_at,
-    coalesce(c.delay_us, 0)::bigint as delay_us, c.nominal_at::timestamptz as nominal_at, c.expires_at::timestamptz as expires_at,
-    coalesce(c.max_attempts, 0)::smallint as max_attempts, coalesce(c.hard_limit_us, 0)::bigint as hard_limit_us,
-    coalesce(c.soft_limit_us, 0)::bigint as soft_limit_us, c.unique_key::bytea as unique_key, coalesce(c.origin, '')::text as origin,
-    coalesce(c.payload_version, 0)::integer as payload_version, coalesce(c.group_name, '')::text as group_name,
+    c.attempt::integer as attempt, c.failures::int2 as failures, c.crashes::int2 as crashes, c.releases::int2 as releases,
+    c.generation::int2 as generation, c.claimed_at::timestamptz as claimed_at, c.xid::bigint as xid, c.expired::bool as expired,
+    c.task::varchar as task, c.envelope_queue::varchar as envelope_queue, c.payload::bytea as payload, c.codec::varchar as codec,
+    c.headers::jsonb as headers, c.priority::int2 as priority, c.run_at::timestamptz as run_at, c.delay_us::int8 as delay_us,
+    c.nominal_at::timestamptz as nominal_at, c.expires_at::timestamptz as expires_at, c.max_attempts::int2 as max_attempts,
+    c.hard_limit_us::int8 as hard_limit_us, c.soft_limit_us::int8 as soft_limit_us, c.unique_key::bytea as unique_key,
+    c.origin::varchar as origin, c.payload_version::int4 as payload_version, c.group_name::varchar as group_name,
     c.issued_at::timestamptz as issued_at, c.created_at::timestamptz as created_at,
-    c.sig::bytea as sig, coalesce(c.sig_key_id, '')::text as sig_key_id, coalesce(c.sig_alg, '')::text as sig_alg
+    c.sig::bytea as sig, c.sig_key_id::varchar as sig_key_id, c.sig_alg::varchar as sig_alg
 from stem.claim(
     $1::uuid, $2::bigint, $3::uuid, $4::bigint, $5::integer,
     $6::text[], $7::integer[], $8::integer[], $9::integer[], $10::smallint[], $11::bigint[]) c
@@ -63,38 +60,36 @@ type ClaimRow struct {
 	Lane           int16
 	Pos            int64
 	JobID          uuid.UUID
-	Slot           int16
 	Attempt        int32
-	Failures       int16
-	Crashes        int16
-	Releases       int16
-	Generation     int16
-	GraceSince     pgtype.Timestamptz
+	Failures       pgtype.Int2
+	Crashes        pgtype.Int2
+	Releases       pgtype.Int2
+	Generation     pgtype.Int2
 	ClaimedAt      pgtype.Timestamptz
 	Xid            int64
-	Expired        bool
-	Task           string
-	EnvelopeQueue  string
+	Expired        pgtype.Bool
+	Task           pgtype.Text
+	EnvelopeQueue  pgtype.Text
 	Payload        []byte
-	Codec          string
+	Codec          pgtype.Text
 	Headers        json.RawMessage
-	Priority       int16
+	Priority       pgtype.Int2
 	RunAt          pgtype.Timestamptz
-	DelayUs        int64
+	DelayUs        pgtype.Int8
 	NominalAt      pgtype.Timestamptz
 	ExpiresAt      pgtype.Timestamptz
-	MaxAttempts    int16
-	HardLimitUs    int64
-	SoftLimitUs    int64
+	MaxAttempts    pgtype.Int2
+	HardLimitUs    pgtype.Int8
+	SoftLimitUs    pgtype.Int8
 	UniqueKey      []byte
-	Origin         string
-	PayloadVersion int32
-	GroupName      string
+	Origin         pgtype.Text
+	PayloadVersion pgtype.Int4
+	GroupName      pgtype.Text
 	IssuedAt       pgtype.Timestamptz
 	CreatedAt      pgtype.Timestamptz
 	Sig            []byte
-	SigKeyID       string
-	SigAlg         string
+	SigKeyID       pgtype.Text
+	SigAlg         pgtype.Text
 }
 
 func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]*ClaimRow, error) {
@@ -123,13 +118,11 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]*ClaimRow, erro
 			&i.Lane,
 			&i.Pos,
 			&i.JobID,
-			&i.Slot,
 			&i.Attempt,
 			&i.Failures,
 			&i.Crashes,
 			&i.Releases,
 			&i.Generation,
-			&i.GraceSince,
 			&i.ClaimedAt,
 			&i.Xid,
 			&i.Expired,
