@@ -10,17 +10,17 @@ import (
 )
 
 // claim takes up to total jobs, wants[i] of line i, and gives them to their lines. It returns what it took.
-func (s *session) claim(life context.Context, wants []int32, total int, suspect bool) ([]*store.ClaimRow, error) {
+func (s *session) claim(life context.Context, wants []int32, total int, suspect bool) ([]*held, error) {
 	s.seq++
 	p := store.ClaimParams{Worker: s.id, Epoch: s.epoch, Claim: uuid.New(), Seq: s.seq, Total: int32(total)} //nolint:gosec // at most 12 000 a queue
 	look := s.marks.look(&p, wants, suspect, time.Now())
 	// Well under the lease: what this statement took and could not tell must be put back before anybody else wonders.
 	ctx, cancel := context.WithTimeout(life, min(5*time.Second, s.config.Lease/2))
 	defer cancel()
-	rows, err := s.db.Claim(ctx, p)
+	claimed, xid, err := s.claimRows(ctx, p)
 	if pgCode(err) == "23505" {
 		if err = s.dropStrays(ctx, p); err == nil {
-			rows, err = s.db.Claim(ctx, p)
+			claimed, xid, err = s.claimRows(ctx, p)
 		}
 	}
 	if err != nil {
@@ -33,9 +33,17 @@ func (s *session) claim(life context.Context, wants []int32, total int, suspect 
 		}
 		return nil, err
 	}
-	s.marks.saw(look, rows, len(rows) < total, time.Now())
-	s.take(p.Claim, wants, rows, suspect)
-	return rows, nil
+	s.marks.saw(look, claimed, xid, len(claimed) < total, time.Now())
+	s.take(wants, claimed, suspect)
+	return claimed, nil
+}
+
+// claimRows calls stem.claim, and returns what it took with the transaction's id.
+func (s *session) claimRows(ctx context.Context, p store.ClaimParams) (claimed []*held, xid int64, err error) {
+	err = s.db.ClaimEach(ctx, p, func(row *store.ClaimRow) {
+		claimed, xid = append(claimed, newHeld(row, p.Claim, s.id)), row.Xid
+	})
+	return claimed, xid, err
 }
 
 // dropStrays takes tickets out of the way that made a claim fail: their jobs run already, or they are there twice.
@@ -96,8 +104,8 @@ func (s *session) claimSuspect(life context.Context) bool {
 	for i := range wants {
 		wants[i] = 1
 	}
-	rows, err := s.claim(life, wants, 1, true)
-	return err == nil && len(rows) > 0
+	claimed, err := s.claim(life, wants, 1, true)
+	return err == nil && len(claimed) > 0
 }
 
 // watchSuspects looks, once a poll interval, whether suspects wait while this worker is busy. One seen twice makes it take the

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/stemqueue/stem/internal/backoff"
 	"github.com/stemqueue/stem/internal/claim"
 	"github.com/stemqueue/stem/internal/store"
@@ -34,9 +36,9 @@ func (s *session) execute(h *held) {
 	ctx, cancel := context.WithCancelCause(s.handling)
 	defer cancel(nil)
 	h.ctx, h.cancel = ctx, cancel
-	h.run.Claim.Started = time.Now()
+	h.hold.Started = time.Now()
 	if !s.join(h) {
-		h.run.Claim.Started = time.Time{}
+		h.hold.Started = time.Time{}
 		s.returned(h)
 		s.settle(h, outcome{verb: verbRelease})
 		return
@@ -48,7 +50,7 @@ func (s *session) execute(h *held) {
 		s.returned(h)
 		s.settle(h, s.judge(h, err))
 	}()
-	err = call(ctx, handler, h.run)
+	err = call(ctx, handler, &h.run)
 }
 
 // limit watches the time limits of a handler, until the returned function is called.
@@ -64,7 +66,7 @@ func (s *session) limit(h *held) (stop func()) {
 		timers = append(timers, time.AfterFunc(d, func() {
 			h.cancel(ErrHardLimit)
 			// The attempt has failed now, even if the handler goes on; its slot stays taken until it ends: see returned.
-			s.settle(h, s.failure(h.run, ErrHardLimit))
+			s.settle(h, s.failure(&h.run, ErrHardLimit))
 		}))
 	}
 	return func() {
@@ -76,21 +78,19 @@ func (s *session) limit(h *held) (stop func()) {
 
 // prepare checks everything that is decided before user code runs. early is the outcome when the job is not to be run.
 func (s *session) prepare(h *held) (handler Handler, early *outcome) {
-	row := h.row
-	h.run = newRun(h, s)
+	run := &h.run
 	reject := func(reason, format string, args ...any) (Handler, *outcome) {
 		return nil, &outcome{verb: verbReject, reason: reason, err: fmt.Sprintf(format, args...)}
 	}
-	run := h.run
 	switch {
-	case !row.Task.Valid:
-		return reject("envelope_missing", "the ticket of job %s has no envelope", row.JobID)
-	case row.EnvelopeQueue.Valid:
-		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", row.Queue, row.EnvelopeQueue.String)
+	case h.bare:
+		return reject("envelope_missing", "the ticket of job %s has no envelope", run.ID)
+	case h.foreign != "":
+		return reject("malformed_row", "the ticket stands in queue %q, the envelope says %q", run.Queue, h.foreign)
 	case !run.RunAt.IsZero() && run.ClaimedAt.Before(run.RunAt):
 		return reject("malformed_row", "claimed at %s, before its run_at %s", run.ClaimedAt.Format(time.RFC3339), run.RunAt.Format(time.RFC3339))
 	}
-	headers, err := decodeHeaders(row.Headers)
+	headers, err := decodeHeaders(h.headers)
 	if err != nil {
 		return reject("malformed_row", "headers: %v", err)
 	}
@@ -100,7 +100,7 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 			return reject("signature_invalid", "%v", err)
 		}
 	}
-	if row.Expired.Bool {
+	if h.expired {
 		return nil, &outcome{verb: verbExpired}
 	}
 	handler, known := s.handlers[run.Task]
@@ -120,28 +120,32 @@ func (s *session) waitFor(run *queue.Run, grace time.Duration, reason, text stri
 	return &outcome{verb: verbWait, delay: pause, grace: grace, reason: reason, err: text}
 }
 
-// newRun fills in what a claim does not send because it is as usual; what is null is zero.
-func newRun(h *held, s *session) *queue.Run {
-	row := h.row
+// newHeld fills in what a claim does not send because it is as usual; what is null is zero.
+func newHeld(row *store.ClaimRow, id, worker uuid.UUID) *held {
 	priority := row.Lane
 	if row.Priority.Valid {
 		priority = row.Priority.Int16
 	}
-	return &queue.Run{
-		Envelope: queue.Envelope{
-			ID: row.JobID, Task: row.Task.String, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec.String, store.UsualCodec),
-			Priority: int(priority), MaxAttempts: int(row.MaxAttempts.Int16),
-			RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs.Int64),
-			NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
-			HardLimit: micros(row.HardLimitUs.Int64), SoftLimit: micros(row.SoftLimitUs.Int64),
-			UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin.String, store.UsualOrigin),
-			PayloadVersion: int(row.PayloadVersion.Int32), Group: row.GroupName.String, IssuedAt: utc(row.IssuedAt.Time),
-			Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
+	h := &held{
+		lane: row.Lane, pos: row.Pos, headers: row.Headers, bare: !row.Task.Valid, foreign: row.EnvelopeQueue.String, expired: row.Expired.Bool,
+		run: queue.Run{
+			Envelope: queue.Envelope{
+				ID: row.JobID, Task: row.Task.String, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec.String, store.UsualCodec),
+				Priority: int(priority), MaxAttempts: int(row.MaxAttempts.Int16),
+				RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs.Int64),
+				NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
+				HardLimit: micros(row.HardLimitUs.Int64), SoftLimit: micros(row.SoftLimitUs.Int64),
+				UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin.String, store.UsualOrigin),
+				PayloadVersion: int(row.PayloadVersion.Int32), Group: row.GroupName.String, IssuedAt: utc(row.IssuedAt.Time),
+				Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
+			},
+			Attempt: int(row.Attempt), Failures: int(row.Failures.Int16), Crashes: int(row.Crashes.Int16), Releases: int(row.Releases.Int16),
+			Generation: cmp.Or(int(row.Generation.Int16), 1), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
 		},
-		Attempt: int(row.Attempt), Failures: int(row.Failures.Int16), Crashes: int(row.Crashes.Int16), Releases: int(row.Releases.Int16),
-		Generation: cmp.Or(int(row.Generation.Int16), 1), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),
-		Claim: &claim.Claim{ID: h.claim, Job: row.JobID, Worker: s.id, Attempt: int(row.Attempt)},
+		hold: claim.Claim{ID: id, Job: row.JobID, Worker: worker, Attempt: int(row.Attempt)},
 	}
+	h.run.Claim = &h.hold
+	return h
 }
 
 func utc(t time.Time) time.Time {
@@ -189,7 +193,7 @@ func trim(stack []byte) string {
 
 // judge turns what the handler returned, and why its context ended, into an outcome.
 func (s *session) judge(h *held, err error) outcome {
-	run, cause := h.run, context.Cause(h.ctx)
+	run, cause := &h.run, context.Cause(h.ctx)
 	if err == nil {
 		if run.Claim.IsCompleting() {
 			return outcome{verb: verbCheck}

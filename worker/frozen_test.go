@@ -21,7 +21,7 @@ import (
 // that drops packets: nobody gets an error.
 type link struct {
 	frozen, cut chan struct{}
-	cold        atomic.Bool   // it freezes at the next statement of the dispatch loop
+	cold        atomic.Bool   // it freezes at the next claim
 	pool        *pgxpool.Pool // whose connections go this way
 	listener    net.Listener
 	to          func() (net.Conn, error)
@@ -57,7 +57,7 @@ func newLink(t *testing.T, b *bench) *link {
 	return l
 }
 
-// freeze lets the dispatch loop ask once more, and freezes the link before a byte of that can get through.
+// freeze lets the dispatch loop claim once more, and freezes the link before a byte of that can get through.
 func (l *link) freeze() {
 	l.cold.Store(true)
 	<-l.frozen
@@ -112,10 +112,8 @@ func (l *link) carry(to io.WriteCloser, from io.Reader) {
 
 // TraceQueryStart is called before a statement is sent.
 func (l *link) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	for _, name := range []string{"stem.claim(", "stem.set_idle(", "stem.suspects("} {
-		if strings.Contains(data.SQL, name) && l.cold.CompareAndSwap(true, false) {
-			close(l.frozen)
-		}
+	if strings.Contains(data.SQL, "stem.claim(") && l.cold.CompareAndSwap(true, false) {
+		close(l.frozen)
 	}
 	return ctx
 }

@@ -157,7 +157,7 @@ func (s *session) loseClaims(claims map[uuid.UUID]uuid.UUID) {
 	s.activeMu.Lock()
 	defer s.activeMu.Unlock()
 	for h := range s.active {
-		if claims != nil && claims[h.run.ID] != h.run.Claim.ID || h.settled.Load() || h.run.Claim.IsCompleting() {
+		if claims != nil && claims[h.run.ID] != h.hold.ID || h.settled.Load() || h.hold.IsCompleting() {
 			continue
 		}
 		h.cancel(ErrLeaseLost)
@@ -168,7 +168,7 @@ func (s *session) loseClaims(claims map[uuid.UUID]uuid.UUID) {
 // lostClaim says, once for each, that a job which this worker began is no longer its own: no outcome of it will count.
 func (s *session) lostClaim(h *held) {
 	h.said.Do(func() {
-		s.log.WarnContext(s.life, "lost claim", "job_id", h.row.JobID, "claim", h.claim, "attempt", h.row.Attempt, "worker", s.id)
+		s.log.WarnContext(s.life, "lost claim", "job_id", h.run.ID, "claim", h.hold.ID, "attempt", h.run.Attempt, "worker", s.id)
 	})
 }
 
@@ -179,8 +179,8 @@ func (s *session) running() (jobs, claims []uuid.UUID) {
 	defer s.activeMu.Unlock()
 	jobs, claims = []uuid.UUID{}, []uuid.UUID{}
 	for t := range s.active {
-		if !t.run.Claim.IsCompleting() && !t.settled.Load() {
-			jobs, claims = append(jobs, t.run.ID), append(claims, t.run.Claim.ID)
+		if !t.hold.IsCompleting() && !t.settled.Load() {
+			jobs, claims = append(jobs, t.run.ID), append(claims, t.hold.ID)
 		}
 	}
 	return jobs, claims
@@ -204,7 +204,7 @@ func (s *session) cancelRunning(claims map[uuid.UUID]uuid.UUID, cause error) int
 	defer s.activeMu.Unlock()
 	n := 0
 	for t := range s.active {
-		if claims != nil && claims[t.run.ID] != t.run.Claim.ID {
+		if claims != nil && claims[t.run.ID] != t.hold.ID {
 			continue
 		}
 		if t.ctx.Err() == nil {

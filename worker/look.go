@@ -24,17 +24,17 @@ func (s *session) round(life context.Context) time.Duration {
 		s.watchSuspects(life)
 		return poll
 	}
-	rows, err := s.claim(life, wants, total, false)
+	claimed, err := s.claim(life, wants, total, false)
 	if err != nil {
 		s.idle = false // the connection may have broken, and the flag with the server: raise it again
 		return s.config.PollInterval
 	}
-	if len(rows) >= total {
+	if len(claimed) >= total {
 		s.setIdle(life, false)
 		s.watchSuspects(life)
 		return 0
 	}
-	if len(rows) > 0 {
+	if len(claimed) > 0 {
 		return s.foundSome(life, poll)
 	}
 	if s.isEmpty() && time.Since(s.aloneAt) >= s.config.PollInterval {

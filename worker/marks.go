@@ -111,7 +111,7 @@ func (m *marks) look(p *store.ClaimParams, wants []int32, suspect bool, now time
 }
 
 // saw notes what a claim took. short: it took less than it wanted, so nothing more was to be seen above its marks.
-func (m *marks) saw(b began, rows []*store.ClaimRow, short bool, now time.Time) {
+func (m *marks) saw(b began, claimed []*held, xid int64, short bool, now time.Time) {
 	if b.kind == lookSuspects {
 		return
 	}
@@ -129,14 +129,13 @@ func (m *marks) saw(b began, rows []*store.ClaimRow, short bool, now time.Time) 
 	if short && b.kind == lookRecent {
 		m.nextSafe = time.Time{} // nothing left above the recent marks: late commits are next
 	}
-	for i := range rows {
-		r := rows[i]
-		if m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
-			m.proof = uint64(r.Xid) //nolint:gosec // an xid8 counts from 3 upwards
-		}
-		if r.Lane < laneCount {
-			l := &m.lanes[m.first[r.Queue]+laneCount-1-int(r.Lane)]
-			l.recent = max(l.recent, r.Pos)
+	if len(claimed) > 0 && m.proposed > 0 && m.proof == 0 && b.proposed == m.proposed {
+		m.proof = uint64(xid) //nolint:gosec // an xid8 counts from 3 upwards
+	}
+	for _, h := range claimed {
+		if h.lane < laneCount {
+			l := &m.lanes[m.first[h.run.Queue]+laneCount-1-int(h.lane)]
+			l.recent = max(l.recent, h.pos)
 		}
 	}
 }

@@ -62,10 +62,7 @@ func (s *session) settle(h *held, o outcome) {
 	if h.settled.Swap(true) {
 		return
 	}
-	o.held, o.age = h, -1
-	if h.run != nil {
-		o.age = h.run.Claim.Age()
-	}
+	o.held, o.age = h, h.hold.Age()
 	select {
 	case s.outcomes <- o:
 	case <-s.life.Done():
@@ -216,11 +213,11 @@ func (s *session) writeSingly(life context.Context, batch []outcome, send sender
 			left = append(left, s.writeAll(life, []outcome{o}, send)...)
 			continue
 		}
-		s.log.ErrorContext(life, "the server refuses this outcome; the attempt counts as failed", "job_id", o.held.row.JobID, "error", cause)
+		s.log.ErrorContext(life, "the server refuses this outcome; the attempt counts as failed", "job_id", o.held.run.ID, "error", cause)
 		plain := outcome{held: o.held, verb: verbFail, delay: time.Minute, err: "the outcome could not be stored: SQLSTATE " + pgCode(cause), age: -1}
 		stayed, err := s.sendBack(life, []outcome{plain})
 		if err != nil {
-			s.log.ErrorContext(life, "job left to rescue", "job_id", o.held.row.JobID, "error", err)
+			s.log.ErrorContext(life, "job left to rescue", "job_id", o.held.run.ID, "error", err)
 			s.release([]*held{o.held})
 			continue
 		}
@@ -234,7 +231,7 @@ func (s *session) settled(batch []outcome, stayed map[uuid.UUID]bool) (left []ou
 	done := make([]*held, 0, len(batch))
 	var completed, failed int64
 	for _, o := range batch {
-		if stayed[o.held.row.JobID] {
+		if stayed[o.held.run.ID] {
 			left = append(left, o)
 			continue
 		}
@@ -270,7 +267,8 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 	jobs, claims := make([]uuid.UUID, len(batch)), make([]uuid.UUID, len(batch))
 	attempts := make([]int32, len(batch))
 	for i, o := range batch {
-		jobs[i], claims[i], attempts[i] = o.held.row.JobID, o.held.claim, o.held.row.Attempt
+		jobs[i], claims[i] = o.held.run.ID, o.held.hold.ID
+		attempts[i] = int32(o.held.run.Attempt) //nolint:gosec // it came as one
 	}
 	ctx, cancel := context.WithTimeout(life, 10*time.Second)
 	defer cancel()
@@ -286,7 +284,7 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 		states[row.JobID] = row.State
 	}
 	for _, o := range batch {
-		if next, again := s.concluded(o, states[o.held.row.JobID]); again {
+		if next, again := s.concluded(o, states[o.held.run.ID]); again {
 			waiting = append(waiting, next)
 		}
 	}
@@ -295,11 +293,11 @@ func (s *session) lookUp(life context.Context, batch []outcome) (waiting []outco
 
 // concluded decides about one claim by its state; again means that the outcome returned is still to be stored.
 func (s *session) concluded(o outcome, state string) (next outcome, again bool) {
-	completing := o.held.run != nil && o.held.run.Claim.IsCompleting()
+	completing := o.held.hold.IsCompleting()
 	switch state {
 	case "free":
 		if o.verb == verbCheck {
-			o = s.failure(o.held.run, errNotCommitted).of(o.held)
+			o = s.failure(&o.held.run, errNotCommitted).of(o.held)
 		}
 		return o, true
 	case "locked":
@@ -318,7 +316,7 @@ func (s *session) concluded(o outcome, state string) (next outcome, again bool) 
 }
 
 func (o outcome) of(h *held) outcome {
-	o.held, o.age = h, h.run.Claim.Age()
+	o.held, o.age = h, h.hold.Age()
 	return o
 }
 
@@ -327,7 +325,7 @@ func (s *session) sendFinish(ctx context.Context, batch []outcome) (map[uuid.UUI
 	p := store.FinishParams{Worker: s.id, Jobs: make([]uuid.UUID, 0, n), Claims: make([]uuid.UUID, 0, n), AgesUs: make([]int64, 0, n)}
 	alike, results := true, false
 	for _, o := range batch {
-		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
+		p.Jobs, p.Claims = append(p.Jobs, o.held.run.ID), append(p.Claims, o.held.hold.ID)
 		p.AgesUs = append(p.AgesUs, o.age)
 		alike, results = alike && o.verb == batch[0].verb, results || o.result != nil
 	}
@@ -353,9 +351,9 @@ func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]
 		text := sanitize.Text(o.err)
 		mark := ""
 		if text != "" && o.verb != verbRelease {
-			mark = fingerprint.Of(o.held.row.Task.String, text)
+			mark = fingerprint.Of(o.held.run.Task, text)
 		}
-		p.Jobs, p.Claims = append(p.Jobs, o.held.row.JobID), append(p.Claims, o.held.claim)
+		p.Jobs, p.Claims = append(p.Jobs, o.held.run.ID), append(p.Claims, o.held.hold.ID)
 		p.Verbs, p.DelaysUs = append(p.Verbs, string(o.verb)), append(p.DelaysUs, o.delay.Microseconds())
 		p.GracesUs, p.AgesUs = append(p.GracesUs, o.grace.Microseconds()), append(p.AgesUs, o.age)
 		p.Reasons, p.Errors = append(p.Reasons, o.reason), append(p.Errors, text)
@@ -364,7 +362,7 @@ func (s *session) sendBack(ctx context.Context, batch []outcome) (map[uuid.UUID]
 	rows, err := s.db.PutBack(ctx, p)
 	stayed := make(map[uuid.UUID]bool, len(batch))
 	for _, o := range batch {
-		stayed[o.held.row.JobID] = true
+		stayed[o.held.run.ID] = true
 	}
 	for _, row := range rows {
 		delete(stayed, row.JobID)

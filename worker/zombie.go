@@ -47,7 +47,7 @@ func (s *session) bequeath(heir *session) {
 	for _, set := range []map[*held]struct{}{s.active, s.zombies} {
 		for h := range set {
 			heir.zombies[h] = struct{}{}
-			heir.lineOf(h.row.Queue).free--
+			heir.lineOf(h.run.Queue).free--
 		}
 	}
 }
@@ -65,7 +65,7 @@ func (s *session) buried(h *held) {
 	case mine:
 		fenced := s.isFenced()
 		s.mu.Lock()
-		l := s.lineOf(h.row.Queue)
+		l := s.lineOf(h.run.Queue)
 		l.free++
 		if !fenced {
 			s.beginLine(l)
@@ -134,7 +134,7 @@ func (s *session) zombieWatch(life context.Context) {
 	s.activeMu.Unlock()
 	for _, h := range zombies {
 		s.log.ErrorContext(life, "handler still running long after its lease was lost; it keeps its slot",
-			"job_id", h.row.JobID, "task", h.row.Task.String, "queue", h.row.Queue, "attempt", h.row.Attempt, "since", patience)
+			"job_id", h.run.ID, "task", h.run.Task, "queue", h.run.Queue, "attempt", h.run.Attempt, "since", patience)
 	}
 	if len(zombies) == 0 {
 		return

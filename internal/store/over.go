@@ -44,6 +44,32 @@ func translate(args []any) []any {
 	return args
 }
 
+// ClaimEach is Claim for a worker: it shows each row to take and keeps none, which is 1.3 kB less for the garbage collector of
+// every job that is run. The row is overwritten by the next; what its slices point to is not.
+func (q *Queries) ClaimEach(ctx context.Context, p ClaimParams, take func(*ClaimRow)) error {
+	rows, err := q.db.Query(ctx, claim,
+		p.Worker, p.Epoch, p.Claim, p.Seq, p.Total, p.Queues, p.Limits, p.First, p.Last, p.Lanes, p.Lows)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var r ClaimRow
+	into := []any{
+		&r.Queue, &r.Lane, &r.Pos, &r.JobID, &r.Attempt, &r.Failures, &r.Crashes, &r.Releases, &r.Generation, &r.ClaimedAt, &r.Xid,
+		&r.Expired, &r.Task, &r.EnvelopeQueue, &r.Payload, &r.Codec, &r.Headers, &r.Priority, &r.RunAt, &r.DelayUs, &r.NominalAt,
+		&r.ExpiresAt, &r.MaxAttempts, &r.HardLimitUs, &r.SoftLimitUs, &r.UniqueKey, &r.Origin, &r.PayloadVersion, &r.GroupName,
+		&r.IssuedAt, &r.CreatedAt, &r.Sig, &r.SigKeyID, &r.SigAlg,
+	}
+	for rows.Next() {
+		r = ClaimRow{}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		take(&r)
+	}
+	return rows.Err()
+}
+
 // What stem.claim leaves out, because nearly all jobs have it.
 const (
 	UsualCodec  = "application/json"
