@@ -1,0 +1,275 @@
+package signing
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/stemqueue/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/secretfile"
+)
+
+const (
+	prefix          = "STEM_SIGNING_"
+	algorithmName   = prefix + "ALGORITHM"
+	keysName        = prefix + "KEYS"
+	activeName      = prefix + "ACTIVE_KEY"
+	policyName      = prefix + "POLICY"
+	audienceName    = prefix + "AUDIENCE"
+	publicName      = prefix + "PUBLIC_KEYS"
+	privateName     = prefix + "PRIVATE_KEYS"
+	credentialsName = "CREDENTIALS_DIRECTORY"
+
+	defaultAudience = "stem"
+)
+
+// Variables lists the names of the environment that mean something here.
+func Variables() []string {
+	return []string{
+		algorithmName, keysName, keysName + "_FILE", activeName, policyName, audienceName,
+		publicName, publicName + "_FILE", privateName, privateName + "_FILE",
+	}
+}
+
+// A SettingError is one mistake in the configuration of a ring. [FromEnv] and [Ring.Reload] join all that they find.
+type SettingError struct {
+	Source  string // the variable, its _FILE variant or "credential signing-keys"
+	Message string // holds no secret
+	Cause   error  // what reading a file said
+}
+
+// Error names the source, where the message does not begin with it.
+func (e *SettingError) Error() string {
+	if strings.HasPrefix(e.Message, e.Source) {
+		return e.Message
+	}
+	return e.Source + ": " + e.Message
+}
+
+// Unwrap returns the cause.
+func (e *SettingError) Unwrap() error { return e.Cause }
+
+// FromEnv makes the ring that the environment of the process describes: STEM_SIGNING_ALGORITHM, STEM_SIGNING_KEYS,
+// STEM_SIGNING_ACTIVE_KEY, STEM_SIGNING_PUBLIC_KEYS, STEM_SIGNING_PRIVATE_KEYS, STEM_SIGNING_POLICY and STEM_SIGNING_AUDIENCE. The
+// keys may stand in a file that the name with _FILE gives, or in a credential of systemd: signing-keys, signing-private-keys.
+//
+// The policy is [Required] as soon as there is a key, and [Off] when no such variable is set. Everything that is wrong is
+// reported at once, as joined [*SettingError]s, and nothing is guessed: a ring that could leave something unsigned by mistake is not made.
+func FromEnv() (*Ring, error) { return FromEnviron(os.Environ()) }
+
+// FromEnviron is [FromEnv] with the environment given, in the form of os.Environ.
+func FromEnviron(environ []string) (*Ring, error) {
+	r := &Ring{environ: slices.Clone(environ)}
+	if err := r.Reload(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// reader turns an environment into a content and collects what is wrong with it.
+type reader struct {
+	env      map[string]string
+	content  content
+	alg      string // what STEM_SIGNING_ALGORITHM says, or ""
+	problems []error
+}
+
+func read(environ []string) (*content, error) {
+	r := &reader{env: map[string]string{}, content: content{byID: map[string]*key{}, audience: defaultAudience}}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, prefix) || name == credentialsName {
+			r.env[name] = strings.TrimSpace(value)
+		}
+	}
+	r.names()
+	r.algorithm()
+	r.keys()
+	r.audience()
+	r.policy()
+	r.active()
+	if len(r.problems) > 0 {
+		return nil, errors.Join(r.problems...)
+	}
+	return &r.content, nil
+}
+
+func (r *reader) add(source, format string, args ...any) { r.problem(source, nil, format, args...) }
+
+// names refuses what is misspelt, and what is set to nothing: either would leave signing off when somebody wanted it on.
+func (r *reader) names() {
+	known := Variables()
+	for _, name := range sorted(r.env) {
+		switch {
+		case name == credentialsName:
+		case !slices.Contains(known, name):
+			text := "unknown variable " + name
+			if near, ok := nearest.Name(name, slices.Values(known)); ok {
+				text += ". Did you mean " + near + "?"
+			}
+			r.add(name, "%s", text)
+		case r.env[name] == "":
+			r.add(name, "%s is set to nothing; unset it or give it a value", name)
+		}
+	}
+}
+
+func (r *reader) algorithm() {
+	text := r.env[algorithmName]
+	r.alg = strings.ToLower(text)
+	if text != "" && r.alg != HMACSHA256 && r.alg != Ed25519 {
+		r.add(algorithmName, "unknown algorithm %s; have %s, %s", abbreviate(text), HMACSHA256, Ed25519)
+		r.alg = ""
+	}
+}
+
+// keys reads the three lists, each from its one source.
+func (r *reader) keys() {
+	before := len(r.problems)
+	if text, source, file := r.source(keysName, "signing-keys"); text != "" {
+		switch {
+		case file && isJSON(text):
+			r.keyFile(source, text, "secret", "private", "public")
+		case r.alg == Ed25519:
+			r.add(source, "%s is set but the algorithm is %s", source, Ed25519)
+		default:
+			r.keyList(source, text, HMACSHA256, (*key).setSecret)
+		}
+	}
+	r.ed25519Keys(privateName, "signing-private-keys", "private")
+	r.ed25519Keys(publicName, "", "public")
+	r.identical()
+	if len(r.problems) == before {
+		r.usable()
+	}
+}
+
+func (r *reader) ed25519Keys(name, credential, field string) {
+	text, source, file := r.source(name, credential)
+	switch {
+	case text == "":
+	case r.alg != Ed25519:
+		r.add(source, "%s is set but the algorithm is %s", source, HMACSHA256)
+	case file && isJSON(text):
+		r.keyFile(source, text, field)
+	default:
+		r.keyList(source, text, Ed25519, setters[field])
+	}
+}
+
+// source returns the text of a list, from the variable, the file or the credential. More than one is a mistake, because which of
+// them is in force would be a guess.
+func (r *reader) source(name, credential string) (text, source string, file bool) {
+	var found []string
+	if v := r.env[name]; v != "" {
+		text, source = v, name
+		found = append(found, name)
+	}
+	if path := r.env[name+"_FILE"]; path != "" {
+		source, file = name+"_FILE", true
+		text = r.readFile(source, path, secretfile.Private)
+		found = append(found, source)
+	}
+	if path := r.credential(credential); path != "" {
+		source, file = "credential "+credential, true
+		text = r.readFile(source, path, secretfile.Mounted)
+		found = append(found, "the "+source)
+	}
+	if len(found) > 1 {
+		r.add(name, "set only one of %s", strings.Join(found, " and "))
+		return "", "", false
+	}
+	return text, source, file
+}
+
+func (r *reader) credential(name string) string {
+	dir := r.env[credentialsName]
+	if dir == "" || name == "" {
+		return ""
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	return path
+}
+
+func (r *reader) readFile(source, path string, g secretfile.Guard) string {
+	// A file that systemd mounted may be named by a variable too.
+	if dir := r.env[credentialsName]; dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir) {
+		g = secretfile.Mounted
+	}
+	text, err := secretfile.Read(path, g)
+	if err != nil {
+		r.problem(source, err, "%v", err)
+	}
+	return text
+}
+
+// usable refuses settings that say something about keys where there are none.
+func (r *reader) usable() {
+	switch {
+	case slices.ContainsFunc(r.content.keys, func(k *key) bool { return k.state != StateRevoked }):
+		return
+	case len(r.content.keys) > 0:
+		r.add(r.content.keys[0].source, "every key is revoked; add one that is not")
+		return
+	}
+	off := r.env[policyName] == Off.String()
+	for _, name := range []string{algorithmName, activeName, policyName} {
+		if r.env[name] != "" && !off {
+			r.add(name, "%s is set but there are no keys; signing would be off. Unset it or add keys", name)
+		}
+	}
+}
+
+func (r *reader) audience() {
+	text := r.env[audienceName]
+	switch {
+	case text == "":
+	case !validName(text):
+		r.add(audienceName, "%s: names are 1-%d of letters, digits, _ . : / -; got %s", audienceName, maxName, abbreviate(text))
+	default:
+		r.content.audience = text
+	}
+}
+
+func (r *reader) policy() {
+	text := r.env[policyName]
+	i := slices.Index(policyNames, text)
+	switch {
+	case text == "" && len(r.content.keys) > 0:
+		r.content.policy = Required
+	case text != "" && i < 0:
+		r.add(policyName, "%s: want required, permissive or off, got %s", policyName, abbreviate(text))
+	case i >= 0:
+		r.content.policy = Policy(i)
+	}
+	if r.content.policy == Permissive {
+		r.warn(policyName + " is permissive: jobs that nobody signed run. Set it to required when every producer signs")
+	}
+}
+
+// active checks that the key that is to sign is there and may.
+func (r *reader) active() {
+	id := r.env[activeName]
+	if id == "" || len(r.content.keys) == 0 {
+		return
+	}
+	k := r.content.byID[id]
+	switch {
+	case k == nil:
+		r.add(activeName, "%s=%s is not in %s (have %s)", activeName, abbreviate(id), r.sources(), r.ids())
+	case k.state != StateSign && k.alg == HMACSHA256 || k.state == StateRevoked:
+		r.add(activeName, "%s=%q has state %q in %s; want one of state %q", activeName, id, k.state, k.source, StateSign)
+	case r.alg != "" && r.alg != k.alg:
+		r.add(activeName, "%s=%q is a key of %s, but %s is %s", activeName, id, k.alg, algorithmName, r.alg)
+	case k.private == nil && k.alg == Ed25519:
+		r.warn(activeName + " names " + id + ", which has no private key here: this process can verify, not sign")
+	}
+	r.content.active = id
+}
+
+func (r *reader) warn(text string) { r.content.warnings = append(r.content.warnings, text) }

@@ -1,0 +1,195 @@
+package signing
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// A Signature over a message. The zero value means unsigned.
+type Signature struct {
+	Bytes     []byte
+	KeyID     string
+	Algorithm string // HMACSHA256 or Ed25519
+}
+
+// A Ring holds the keys of a process, what it signs with and what it accepts. Make one with [FromEnv]; a nil *Ring has no keys and
+// the policy [Off]. It is safe for concurrent use, and stays the same ring when its content is reloaded.
+type Ring struct {
+	reading sync.Mutex // one reload at a time: the last one read wins
+	environ []string
+	content atomic.Pointer[content]
+}
+
+// content is a ring as it was read once. It never changes.
+type content struct {
+	policy   Policy
+	audience string
+	keys     []*key
+	byID     map[string]*key
+	active   string
+	explicit bool // a file says which key signs, where active is ""
+	warnings []string
+}
+
+var none = &content{audience: defaultAudience}
+
+func (r *Ring) load() *content {
+	if r == nil {
+		return none
+	}
+	return r.content.Load()
+}
+
+// Policy returns what the ring demands of messages.
+func (r *Ring) Policy() Policy { return r.load().policy }
+
+// Audience returns what signatures are bound to besides the message: an environment, such as "stem/prod".
+func (r *Ring) Audience() string { return r.load().audience }
+
+// Warnings lists what is allowed and should not stay: for the log, at each start and reload.
+func (r *Ring) Warnings() []string { return r.load().warnings }
+
+// ErrNoKey means that a ring has no key to sign a message with.
+var ErrNoKey = errors.New("no key to sign with")
+
+// CanSign tells whether [Ring.Sign] can sign messages of a use, and why not. Under [Off] it can: there is nothing to do.
+func (r *Ring) CanSign(use Uses) error {
+	c := r.load()
+	if c.policy == Off {
+		return nil
+	}
+	_, err := c.signer(use)
+	return err
+}
+
+// Sign signs a message with the active key. Under [Off] it returns the zero Signature. It never returns that because of an error:
+// whoever cannot sign must not store.
+func (r *Ring) Sign(m Message) (Signature, error) {
+	c := r.load()
+	if c.policy == Off {
+		return Signature{}, nil
+	}
+	kind := kindOf(m)
+	k, err := c.signer(kind.use)
+	if err != nil {
+		return Signature{}, err
+	}
+	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	defer e.put()
+	message, err := e.message(m, kind.mediaType, k.alg, k.id, c.audience)
+	if err != nil {
+		return Signature{}, fmt.Errorf("signing: %s: %w", kind.name, err)
+	}
+	return Signature{Bytes: k.sign(message), KeyID: k.id, Algorithm: k.alg}, nil
+}
+
+// signer returns the key that signs: the active one, or where that is not for this use the only one that is and may sign.
+func (c *content) signer(use Uses) (*key, error) {
+	if k := c.byID[c.active]; k != nil && k.uses&use != 0 {
+		if !k.canSign() {
+			return nil, fmt.Errorf("signing: %w: this process has no private key of %s=%q", ErrNoKey, activeName, k.id)
+		}
+		return k, nil
+	}
+	var found *key
+	for _, k := range c.keys {
+		if !c.explicit || !k.canSign() || k.uses&use == 0 {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("signing: %w a %v: both %q and %q may; choose with %s", ErrNoKey, use, found.id, k.id, activeName)
+		}
+		found = k
+	}
+	if found == nil {
+		return nil, fmt.Errorf("signing: %w a %v: set %s to one that may", ErrNoKey, use, activeName)
+	}
+	return found, nil
+}
+
+// Verify checks a signature over a message and returns nil or a [*Refusal]. It does not know the policy: give what it returns to
+// [Policy.Judge]. Which algorithm is used is the key's to say, not the signature's.
+func (r *Ring) Verify(m Message, s Signature) error {
+	if s.Bytes == nil && s.KeyID == "" && s.Algorithm == "" {
+		return refuse(Missing, "", "unsigned")
+	}
+	if !validKeyID(s.KeyID) {
+		return refuse(Invalid, s.KeyID, "no key can have the id %s", abbreviate(s.KeyID))
+	}
+	c, kind := r.load(), kindOf(m)
+	k := c.byID[s.KeyID]
+	switch {
+	case k == nil:
+		return refuse(UnknownKey, s.KeyID, "no key %q in this process", s.KeyID)
+	case k.state == StateRevoked:
+		return refuse(Revoked, s.KeyID, "key %q is revoked", s.KeyID)
+	case k.uses&kind.use == 0:
+		return refuse(Invalid, s.KeyID, "key %q is for %v, not for a %s", s.KeyID, k.uses, kind.name)
+	case s.Algorithm != k.alg:
+		return refuse(Invalid, s.KeyID, "key %q is of %s, the signature says %s", s.KeyID, k.alg, abbreviate(s.Algorithm))
+	}
+	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	defer e.put()
+	message, err := e.message(m, kind.mediaType, k.alg, k.id, c.audience)
+	if err != nil {
+		return refuse(Invalid, s.KeyID, "%s: %v", kind.name, err)
+	}
+	if !k.verify(message, s.Bytes) {
+		return refuse(Invalid, s.KeyID, "the signature is not of key %q over this %s for %s", s.KeyID, kind.name, c.audience)
+	}
+	return nil
+}
+
+// kindOf goes through the types by hand: see encoder.body.
+func kindOf(m Message) kind {
+	switch m := m.(type) {
+	case *Schedule:
+		return m.kind()
+	case *Result:
+		return m.kind()
+	case *Control:
+		return m.kind()
+	default:
+		return (*Job)(nil).kind()
+	}
+}
+
+// Key describes an entry of a ring. There is nothing secret in it.
+type Key struct {
+	ID          string `json:"id"`
+	Algorithm   string `json:"algorithm"`
+	Fingerprint string `json:"fingerprint"` // "" of a revoked key whose bytes are gone
+	Uses        Uses   `json:"-"`
+	State       State  `json:"state"`
+	Active      bool   `json:"active"`   // signs, when the key is for the message
+	CanSign     bool   `json:"can_sign"` // has what is needed, and may
+	Source      string `json:"source"`   // the variable, its file or the credential
+}
+
+// Keys lists the entries in the order in which they were read.
+func (r *Ring) Keys() []Key {
+	c := r.load()
+	list := make([]Key, 0, len(c.keys))
+	for _, k := range c.keys {
+		list = append(list, Key{
+			ID: k.id, Algorithm: k.alg, Fingerprint: k.fingerprint(), Uses: k.uses, State: k.state,
+			Active: k.id == c.active, CanSign: k.canSign(), Source: k.source,
+		})
+	}
+	return list
+}
+
+// Reload reads the sources again: files and credentials as they are now, variables as they were. When anything is wrong the ring
+// keeps what it had, and the error says what.
+func (r *Ring) Reload() error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	c, err := read(r.environ)
+	if err != nil {
+		return err
+	}
+	r.content.Store(c)
+	return nil
+}
