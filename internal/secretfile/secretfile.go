@@ -86,7 +86,8 @@ func Read(path string, g Guard) (string, error) {
 	return value, nil
 }
 
-// exposed says how others get at a file, or nothing. A pipe, as of a shell's <(…), is nobody else's.
+// exposed says how others get at a file, or nothing. A pipe, as of a shell's <(…), is nobody else's. Root may read what belongs to
+// anybody: in a container a mounted file keeps its owner on the host.
 func exposed(info fs.FileInfo, user int) string {
 	mode := info.Mode()
 	if !mode.IsRegular() {
@@ -98,7 +99,7 @@ func exposed(info fs.FileInfo, user int) string {
 		return fmt.Sprintf("readable by others (%04o); chmod 0600 or use LoadCredential", mode.Perm())
 	case mode.Perm()&0o022 != 0:
 		return fmt.Sprintf("writable by others (%04o); chmod 0600 or use LoadCredential", mode.Perm())
-	case known && owner != 0 && owner != user:
+	case known && owner != 0 && owner != user && user != 0:
 		return fmt.Sprintf("belongs to user %d, who could change it; want root or this user (%d)", owner, user)
 	}
 	return ""
