@@ -67,6 +67,8 @@ func (e *encoder) body(m Message, alg, keyID, audience string) ([]byte, error) {
 		m.encode(e)
 	case *Control:
 		m.encode(e)
+	default:
+		e.fail("there is no message")
 	}
 	if e.err != nil {
 		return nil, e.err
@@ -140,7 +142,7 @@ func (e *encoder) text(id uint16, what, s string, limit int) {
 	switch {
 	case s == "" || len(s) > limit:
 		e.fail("%s: want 1 to %d bytes, got %d", what, limit, len(s))
-	case !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0:
+	case !storable(s):
 		e.fail("%s: want valid UTF-8 without NUL, got %s", what, abbreviate(s))
 	}
 	e.string(id, s)
@@ -185,8 +187,11 @@ func (e *encoder) instant(id uint16, what string, t time.Time) {
 		return
 	}
 	us := t.UnixMicro()
-	if us < earliest || us > latest {
+	switch {
+	case us < earliest || us > latest:
 		e.fail("%s: want a time from 2000 to 2200, got year %d", what, t.Year())
+	case t.Nanosecond()%1000 != 0:
+		e.fail("%s: %v has fractions of a microsecond, which are not stored", what, t.UTC())
 	}
 	e.int64(id, us)
 }
@@ -196,8 +201,8 @@ func (e *encoder) duration(id uint16, what string, d time.Duration) {
 	switch {
 	case d == 0:
 		return
-	case d < time.Microsecond:
-		e.fail("%s: want 1µs or more, got %v", what, d)
+	case d < 0 || d%time.Microsecond != 0:
+		e.fail("%s: want whole microseconds, got %v", what, d)
 	}
 	e.int64(id, d.Microseconds())
 }
@@ -227,11 +232,8 @@ func (e *encoder) headers(id uint16, headers map[string]string) {
 	slices.Sort(e.names)
 	e.list = binary.BigEndian.AppendUint32(e.list[:0], uint32(len(e.names))) //nolint:gosec // at most 64
 	for _, name := range e.names {
-		if name == "" || !utf8.ValidString(name) {
-			e.fail("header %s: want a name of valid UTF-8", abbreviate(name))
-		}
-		if !utf8.ValidString(headers[name]) {
-			e.fail("header %s: want a value of valid UTF-8", abbreviate(name))
+		if name == "" || !storable(name) || !storable(headers[name]) {
+			e.fail("header %s: want a name, and valid UTF-8 without NUL", abbreviate(name))
 		}
 		e.headerText(name)
 		e.headerText(headers[name])
@@ -243,6 +245,9 @@ func (e *encoder) headerText(s string) {
 	e.list = binary.BigEndian.AppendUint32(e.list, uint32(len(s))) //nolint:gosec // at most 16 KiB
 	e.list = append(e.list, s...)
 }
+
+// storable tells whether Postgres takes a text.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 func validName(s string) bool {
 	for i := range len(s) {

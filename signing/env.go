@@ -2,6 +2,8 @@ package signing
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,12 +27,9 @@ const (
 	defaultAudience = "stem"
 )
 
-// Variables lists the names of the environment that mean something here.
-func Variables() []string {
-	return []string{
-		algorithmName, keysName, keysName + "_FILE", activeName, policyName, audienceName,
-		publicName, publicName + "_FILE", privateName, privateName + "_FILE",
-	}
+var variables = []string{
+	algorithmName, keysName, keysName + "_FILE", activeName, policyName, audienceName,
+	publicName, publicName + "_FILE", privateName, privateName + "_FILE",
 }
 
 // A SettingError is one mistake in the configuration of a ring. [FromEnv] and [Ring.Reload] join all that they find.
@@ -61,7 +60,8 @@ func FromEnv() (*Ring, error) { return FromEnviron(os.Environ()) }
 
 // FromEnviron is [FromEnv] with the environment given, in the form of os.Environ.
 func FromEnviron(environ []string) (*Ring, error) {
-	r := &Ring{environ: slices.Clone(environ)}
+	environ = slices.Clone(environ)
+	r := &Ring{read: func() (*content, error) { return read(environ) }}
 	if err := r.Reload(); err != nil {
 		return nil, err
 	}
@@ -96,17 +96,14 @@ func read(environ []string) (*content, error) {
 	return &r.content, nil
 }
 
-func (r *reader) add(source, format string, args ...any) { r.problem(source, nil, format, args...) }
-
 // names refuses what is misspelt, and what is set to nothing: either would leave signing off when somebody wanted it on.
 func (r *reader) names() {
-	known := Variables()
-	for _, name := range sorted(r.env) {
+	for _, name := range slices.Sorted(maps.Keys(r.env)) {
 		switch {
 		case name == credentialsName:
-		case !slices.Contains(known, name):
+		case !slices.Contains(variables, name):
 			text := "unknown variable " + name
-			if near, ok := nearest.Name(name, slices.Values(known)); ok {
+			if near, ok := nearest.Name(name, slices.Values(variables)); ok {
 				text += ". Did you mean " + near + "?"
 			}
 			r.add(name, "%s", text)
@@ -135,11 +132,11 @@ func (r *reader) keys() {
 		case r.alg == Ed25519:
 			r.add(source, "%s is set but the algorithm is %s", source, Ed25519)
 		default:
-			r.keyList(source, text, HMACSHA256, (*key).setSecret)
+			r.keyList(source, text, HMACSHA256, "secret")
 		}
 	}
-	r.ed25519Keys(privateName, "signing-private-keys", "private")
 	r.ed25519Keys(publicName, "", "public")
+	r.ed25519Keys(privateName, "signing-private-keys", "private")
 	r.identical()
 	if len(r.problems) == before {
 		r.usable()
@@ -155,7 +152,7 @@ func (r *reader) ed25519Keys(name, credential, field string) {
 	case file && isJSON(text):
 		r.keyFile(source, text, field)
 	default:
-		r.keyList(source, text, Ed25519, setters[field])
+		r.keyList(source, text, Ed25519, field)
 	}
 }
 
@@ -172,7 +169,7 @@ func (r *reader) source(name, credential string) (text, source string, file bool
 		text = r.readFile(source, path, secretfile.Private)
 		found = append(found, source)
 	}
-	if path := r.credential(credential); path != "" {
+	if path := r.credential(credential); path != "" && filepath.Clean(r.env[name+"_FILE"]) != path {
 		source, file = "credential "+credential, true
 		text = r.readFile(source, path, secretfile.Mounted)
 		found = append(found, "the "+source)
@@ -208,18 +205,17 @@ func (r *reader) readFile(source, path string, g secretfile.Guard) string {
 	return text
 }
 
-// usable refuses settings that say something about keys where there are none.
+// usable refuses settings that say something about keys where there are none. Keys of which all are revoked are no mistake: when the
+// only one has leaked, refusing everything is what is wanted.
 func (r *reader) usable() {
-	switch {
-	case slices.ContainsFunc(r.content.keys, func(k *key) bool { return k.state != StateRevoked }):
-		return
-	case len(r.content.keys) > 0:
-		r.add(r.content.keys[0].source, "every key is revoked; add one that is not")
+	if len(r.content.keys) > 0 {
+		if !slices.ContainsFunc(r.content.keys, func(k *key) bool { return k.state != StateRevoked }) {
+			r.warn("every key in %s is revoked: nothing is accepted", r.sources())
+		}
 		return
 	}
-	off := r.env[policyName] == Off.String()
 	for _, name := range []string{algorithmName, activeName, policyName} {
-		if r.env[name] != "" && !off {
+		if r.env[name] != "" && r.env[name] != Off.String() {
 			r.add(name, "%s is set but there are no keys; signing would be off. Unset it or add keys", name)
 		}
 	}
@@ -248,7 +244,7 @@ func (r *reader) policy() {
 		r.content.policy = Policy(i)
 	}
 	if r.content.policy == Permissive {
-		r.warn(policyName + " is permissive: jobs that nobody signed run. Set it to required when every producer signs")
+		r.warn("%s=permissive: jobs that nobody signed run; set it to required when every producer signs", policyName)
 	}
 }
 
@@ -260,16 +256,27 @@ func (r *reader) active() {
 	}
 	k := r.content.byID[id]
 	switch {
+	case !validKeyID(id):
+		r.add(activeName, "%s: want the id of a key, 1-%d letters, digits, _ . -", activeName, maxKeyID)
+		return
 	case k == nil:
-		r.add(activeName, "%s=%s is not in %s (have %s)", activeName, abbreviate(id), r.sources(), r.ids())
-	case k.state != StateSign && k.alg == HMACSHA256 || k.state == StateRevoked:
-		r.add(activeName, "%s=%q has state %q in %s; want one of state %q", activeName, id, k.state, k.source, StateSign)
+		r.add(activeName, "%s=%s is not in %s (have %s)", activeName, quoteID(id), r.sources(), r.ids())
+	case k.state != StateSign:
+		r.add(activeName, "%s=%q has the state %s in %s; want one with the state %s", activeName, id, k.state, k.source, StateSign)
 	case r.alg != "" && r.alg != k.alg:
 		r.add(activeName, "%s=%q is a key of %s, but %s is %s", activeName, id, k.alg, algorithmName, r.alg)
-	case k.private == nil && k.alg == Ed25519:
-		r.warn(activeName + " names " + id + ", which has no private key here: this process can verify, not sign")
+	case !k.canSign():
+		r.warn("%s=%q has no private key in this process: it can verify, not sign", activeName, id)
 	}
 	r.content.active = id
 }
 
-func (r *reader) warn(text string) { r.content.warnings = append(r.content.warnings, text) }
+func (r *reader) add(source, format string, args ...any) { r.problem(source, nil, format, args...) }
+
+func (r *reader) problem(source string, cause error, format string, args ...any) {
+	r.problems = append(r.problems, &SettingError{Source: source, Message: fmt.Sprintf(format, args...), Cause: cause})
+}
+
+func (r *reader) warn(format string, args ...any) {
+	r.content.warnings = append(r.content.warnings, fmt.Sprintf(format, args...))
+}

@@ -67,6 +67,7 @@ type key struct {
 	uses    Uses
 	state   State
 	source  string             // which variable or file it came from
+	stated  bool               // a key file gave the state
 	secret  []byte             // HMAC
 	public  ed25519.PublicKey  // Ed25519
 	private ed25519.PrivateKey // Ed25519; nil on a host that only verifies

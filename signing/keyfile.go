@@ -51,20 +51,15 @@ func (r *reader) keyFile(source, text string, fields ...string) {
 		if len(r.problems) > before {
 			continue
 		}
-		k := r.entry(f.ID, f.Alg, source)
+		k := r.entry(f.ID, f.Alg, source, true)
 		if k == nil {
 			continue
 		}
 		k.uses, k.state = uses, f.State
 		if encoded != "" {
-			r.fill(k, encoded, setters[field])
+			r.fill(k, source, field, encoded)
 		}
 	}
-	r.content.explicit = true
-}
-
-var setters = map[string]func(*key, []byte) error{
-	"secret": (*key).setSecret, "private": (*key).setPrivate, "public": (*key).setPublic,
 }
 
 // fileUses checks everything about an entry but its bytes, and returns what it may be used for: everything unless it says.
@@ -111,8 +106,6 @@ func (r *reader) fileMaterial(source, where string, f fileKey, fields []string) 
 		r.add(source, "%s: no key of %s belongs into %s", where, f.Alg, source)
 	case len(given) != 1 || !slices.Contains(want, field):
 		r.add(source, "%s: want %s", where, strings.Join(want, " or "))
-	case f.State == StateSign && field == "public":
-		r.add(source, "%s: a public key cannot sign; its state is verify", where)
 	}
 	return field, encoded
 }

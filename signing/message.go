@@ -4,9 +4,8 @@ import "time"
 
 // A Message is something that can be signed: a [*Job], [*Schedule], [*Result] or [*Control].
 //
-// Their fields are what is signed, under the numbers of the page docs/guides/signing.md. What a row has not got is the zero value
-// here and left out of the bytes; the fields that say "always" must be there. Times are signed as microseconds: whoever
-// stores a time truncates it before it signs.
+// Their fields are what is signed. What a row has not got is the zero value here and left out of the bytes; the fields that say
+// "always" must be there. Times and durations are whole microseconds, as Postgres stores them: truncate them before signing.
 type Message interface{ kind() kind }
 
 // kind is what differs between the types of message besides their fields.

@@ -14,11 +14,12 @@ type Signature struct {
 	Algorithm string // HMACSHA256 or Ed25519
 }
 
-// A Ring holds the keys of a process, what it signs with and what it accepts. Make one with [FromEnv]; a nil *Ring has no keys and
-// the policy [Off]. It is safe for concurrent use, and stays the same ring when its content is reloaded.
+// A Ring holds the keys of a process: what it signs with and what it accepts. Make one with [FromEnv]. A nil *Ring and the zero one
+// have no keys and the policy [Off]. It is safe for concurrent use, and stays the same ring when its content is reloaded, so
+// producers and workers that hold it need not be told.
 type Ring struct {
-	reading sync.Mutex // one reload at a time: the last one read wins
-	environ []string
+	reading sync.Mutex               // one reload at a time: the last one read wins
+	read    func() (*content, error) // a function, so that no way of printing a Ring reaches the environment
 	content atomic.Pointer[content]
 }
 
@@ -28,15 +29,14 @@ type content struct {
 	audience string
 	keys     []*key
 	byID     map[string]*key
-	active   string
-	explicit bool // a file says which key signs, where active is ""
+	active   string // the id that STEM_SIGNING_ACTIVE_KEY gives, or ""
 	warnings []string
 }
 
 var none = &content{audience: defaultAudience}
 
 func (r *Ring) load() *content {
-	if r == nil {
+	if r == nil || r.read == nil {
 		return none
 	}
 	return r.content.Load()
@@ -64,8 +64,8 @@ func (r *Ring) CanSign(use Uses) error {
 	return err
 }
 
-// Sign signs a message with the active key. Under [Off] it returns the zero Signature. It never returns that because of an error:
-// whoever cannot sign must not store.
+// Sign signs a message with the active key. Under [Off] it returns the zero Signature and no error. An error means that the message
+// must not be stored: nothing is ever sent unsigned because it could not be signed.
 func (r *Ring) Sign(m Message) (Signature, error) {
 	c := r.load()
 	if c.policy == Off {
@@ -85,34 +85,34 @@ func (r *Ring) Sign(m Message) (Signature, error) {
 	return Signature{Bytes: k.sign(message), KeyID: k.id, Algorithm: k.alg}, nil
 }
 
-// signer returns the key that signs: the active one, or where that is not for this use the only one that is and may sign.
+// signer returns the key that signs messages of a use: the active one, or where that is not for them the only one of which a key
+// file says that it signs them.
 func (c *content) signer(use Uses) (*key, error) {
 	if k := c.byID[c.active]; k != nil && k.uses&use != 0 {
 		if !k.canSign() {
-			return nil, fmt.Errorf("signing: %w: this process has no private key of %s=%q", ErrNoKey, activeName, k.id)
+			return nil, fmt.Errorf("signing: %w: %s=%q has no private key in this process", ErrNoKey, activeName, k.id)
 		}
 		return k, nil
 	}
-	var found *key
+	var able []*key
 	for _, k := range c.keys {
-		if !c.explicit || !k.canSign() || k.uses&use == 0 {
-			continue
+		if k.stated && k.canSign() && k.uses&use != 0 {
+			able = append(able, k)
 		}
-		if found != nil {
-			return nil, fmt.Errorf("signing: %w a %v: both %q and %q may; choose with %s", ErrNoKey, use, found.id, k.id, activeName)
-		}
-		found = k
 	}
-	if found == nil {
-		return nil, fmt.Errorf("signing: %w a %v: set %s to one that may", ErrNoKey, use, activeName)
+	switch len(able) {
+	case 1:
+		return able[0], nil
+	case 0:
+		return nil, fmt.Errorf("signing: %w: set %s to a key that signs a %v", ErrNoKey, activeName, use)
 	}
-	return found, nil
+	return nil, fmt.Errorf("signing: %w: both %q and %q could; set %s", ErrNoKey, able[0].id, able[1].id, activeName)
 }
 
 // Verify checks a signature over a message and returns nil or a [*Refusal]. It does not know the policy: give what it returns to
 // [Policy.Judge]. Which algorithm is used is the key's to say, not the signature's.
 func (r *Ring) Verify(m Message, s Signature) error {
-	if s.Bytes == nil && s.KeyID == "" && s.Algorithm == "" {
+	if len(s.Bytes) == 0 && s.KeyID == "" && s.Algorithm == "" {
 		return refuse(Missing, "", "unsigned")
 	}
 	if !validKeyID(s.KeyID) {
@@ -158,14 +158,14 @@ func kindOf(m Message) kind {
 
 // Key describes an entry of a ring. There is nothing secret in it.
 type Key struct {
-	ID          string `json:"id"`
-	Algorithm   string `json:"algorithm"`
-	Fingerprint string `json:"fingerprint"` // "" of a revoked key whose bytes are gone
-	Uses        Uses   `json:"-"`
-	State       State  `json:"state"`
-	Active      bool   `json:"active"`   // signs, when the key is for the message
-	CanSign     bool   `json:"can_sign"` // has what is needed, and may
-	Source      string `json:"source"`   // the variable, its file or the credential
+	ID          string
+	Algorithm   string
+	Fingerprint string // "" of a revoked key whose bytes are gone
+	Uses        Uses
+	State       State
+	Active      bool   // STEM_SIGNING_ACTIVE_KEY names it
+	CanSign     bool   // may, and has what it takes
+	Source      string // the variable, its _FILE variant, or the credential
 }
 
 // Keys lists the entries in the order in which they were read.
@@ -184,9 +184,12 @@ func (r *Ring) Keys() []Key {
 // Reload reads the sources again: files and credentials as they are now, variables as they were. When anything is wrong the ring
 // keeps what it had, and the error says what.
 func (r *Ring) Reload() error {
+	if r == nil || r.read == nil {
+		return nil
+	}
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	c, err := read(r.environ)
+	c, err := r.read()
 	if err != nil {
 		return err
 	}

@@ -1,84 +1,474 @@
 package signing
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"maps"
+	"math"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-func mainJob() *Job {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+// The keys of the vectors are those of the design's page: 32 bytes, which count up, as an HMAC key and as a seed.
+var (
+	hmacKey    = vectorKey{ID: "v1", Alg: HMACSHA256, Secret: "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}
+	ed25519Key = vectorKey{
+		ID: "e1", Alg: Ed25519, Private: hmacKey.Secret,
+		Public: "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
+	}
+	audience = "stem/prod"
+
+	pageTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	pageID   = [16]byte{0x01, 0x98, 0x0f, 0x3e, 0x7a, 0x1c, 0x7b, 0x2c, 0x9d, 0x3e, 0x4f, 0x50, 0x61, 0x72, 0x83, 0x94}
+	otherID  = [16]byte{0x01, 0x98, 0x0f, 0x3e, 0x7a, 0x1d, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1}
+)
+
+// pageJob is the job of the design's page.
+func pageJob() *Job {
 	return &Job{
-		ID:   [16]byte{0x01, 0x98, 0x0f, 0x3e, 0x7a, 0x1c, 0x7b, 0x2c, 0x9d, 0x3e, 0x4f, 0x50, 0x61, 0x72, 0x83, 0x94},
-		Task: "mail.welcome", Queue: "default", Codec: "application/json",
+		ID: pageID, Task: "mail.welcome", Queue: "default", Codec: "application/json",
 		Payload:  []byte(`{"to":"ada@example.com","cents":1250}`),
 		Headers:  map[string]string{"tenant": "t1", "traceparent": "00-aa-bb-01"},
-		RunAt:    at.Add(678901 * time.Microsecond),
-		IssuedAt: at, Priority: 5, MaxAttempts: 20, HardLimit: 30 * time.Second, Origin: "app",
+		RunAt:    pageTime.Add(678901 * time.Microsecond),
+		IssuedAt: pageTime, Priority: 5, MaxAttempts: 20, HardLimit: 30 * time.Second, Origin: "app",
+	}
+}
+
+// with returns the job of the page with something changed.
+func with(change func(*Job)) *Job {
+	j := pageJob()
+	change(j)
+	return j
+}
+
+// fullJob has every field, but run_at, which excludes delay.
+func fullJob() *Job {
+	return with(func(j *Job) {
+		j.RunAt, j.Delay = time.Time{}, 90*time.Second
+		j.ExpiresAt, j.NominalAt = pageTime.Add(time.Hour), pageTime.Add(-time.Microsecond)
+		j.SoftLimit, j.UniqueKey, j.PayloadVersion = 25*time.Second, []byte("mail.welcome\x00ada"), 3
+		j.Origin, j.Group = "schedule:nightly", "spring/é"
+	})
+}
+
+func pageSchedule() *Schedule {
+	return &Schedule{
+		ID: "nightly", Task: "mail.digest", Queue: "mail", Codec: "application/json", Payload: []byte(`{"kind":"digest"}`),
+		Headers: map[string]string{"tenant": "t1"}, Version: 7, Spec: `{"cron":"0 9 * * MON-FRI"}`, Zone: "Europe/Berlin",
+		Priority: 5, MaxAttempts: 20, HardLimit: 10 * time.Minute, SoftLimit: 9 * time.Minute,
+		Start: pageTime, End: pageTime.AddDate(1, 0, 0), Enabled: true, Policies: `{"missed":"last","overlap":"first"}`, Jitter: 30 * time.Second,
+	}
+}
+
+func pageResult() *Result {
+	return &Result{
+		JobID: pageID, Generation: 1, Attempt: 2, ClaimID: otherID, Outcome: "completed", Result: []byte(`{"sent":true}`), Codec: "application/json",
+	}
+}
+
+func pageControl() *Control {
+	return &Control{
+		ID: otherID, Verb: "shutdown", Target: "*", Argument: []byte(`{"mode":"warm"}`), IssuedAt: pageTime, TTL: 30 * time.Second,
+		Nonce: pageID, Issuer: "ada@ops-1",
+	}
+}
+
+// makeVector signs a message and describes it.
+func makeVector(t *testing.T, name string, key vectorKey, kind string, m Message) vector {
+	t.Helper()
+	body, message := encodings(t, key, audience, m)
+	sum := sha256.Sum256(message)
+	return vector{
+		Name: name, Type: kind, Key: key, Audience: audience, Message: encodeMessage(t, m),
+		Body: hex.EncodeToString(body), MessageSHA256: hex.EncodeToString(sum[:]),
+		Signature: vectorSignature{KeyID: key.ID, Alg: key.Alg, Bytes: hex.EncodeToString(signRaw(t, key, message))}, Outcome: "valid",
+	}
+}
+
+func encodings(t *testing.T, key vectorKey, audience string, m Message) (body, message []byte) {
+	t.Helper()
+	e := encoders.Get().(*encoder)
+	defer e.put()
+	message, err := e.message(m, kindOf(m).mediaType, key.Alg, key.ID, audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(e.buf[room:]), slices.Clone(message)
+}
+
+// signRaw signs any bytes, without a ring.
+func signRaw(t *testing.T, key vectorKey, message []byte) []byte {
+	t.Helper()
+	if key.Alg == Ed25519 {
+		return ed25519.Sign(ed25519.NewKeyFromSeed(unhex(t, key.Private)), message)
+	}
+	h := hmac.New(sha256.New, unhex(t, key.Secret))
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+func jobVectors(t *testing.T) []vector {
+	t.Helper()
+	list := []vector{
+		makeVector(t, "the page's own", hmacKey, "job", pageJob()),
+		makeVector(t, "the page's own, ed25519", ed25519Key, "job", pageJob()),
+		makeVector(t, "every field but run_at", hmacKey, "job", fullJob()),
+		makeVector(t, "every field but run_at, ed25519", ed25519Key, "job", fullJob()),
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Job)
+	}{
+		{"due at once, no limits, no headers", func(j *Job) { j.RunAt, j.HardLimit, j.Headers = time.Time{}, 0, nil }},
+		{"delay", func(j *Job) { j.RunAt, j.Delay = time.Time{}, time.Microsecond }},
+		{"expires_at", func(j *Job) { j.ExpiresAt = pageTime.Add(time.Hour) }},
+		{"unique_key", func(j *Job) { j.UniqueKey = []byte{0} }},
+		{"nominal_at", func(j *Job) { j.NominalAt = pageTime }},
+		{"payload_version", func(j *Job) { j.PayloadVersion = 1 }},
+		{"soft_limit", func(j *Job) { j.SoftLimit = time.Second }},
+		{"group", func(j *Job) { j.Group = "g" }},
+		{"empty payload", func(j *Job) { j.Payload = nil }},
+		{"payload of 1 MiB", func(j *Job) { j.Payload = []byte(strings.Repeat("a", 1<<20)) }},
+		{"payload of no text", func(j *Job) { j.Payload, j.Codec = []byte{0xff, 0, 0x80}, "application/octet-stream" }},
+		{"a broadcast message", func(j *Job) { j.Queue = "broadcast:cache" }},
+		{"names of headers sort by their bytes", func(j *Job) { j.Headers = map[string]string{"b": "1", "B": "2", "é": "ü", "aa": "", "a": "3"} }},
+		{"priority and max_attempts 0", func(j *Job) { j.Priority, j.MaxAttempts = 0, 0 }},
+		{"the largest and the least", func(j *Job) {
+			j.Priority, j.MaxAttempts, j.PayloadVersion = math.MinInt32, math.MaxInt32, math.MaxInt32
+			j.RunAt, j.IssuedAt = time.UnixMicro(latest).UTC(), time.UnixMicro(earliest).UTC()
+			j.HardLimit, j.SoftLimit = math.MaxInt64/1000*1000, time.Microsecond
+		}},
+		{"every length at its limit", func(j *Job) {
+			j.Task, j.Queue, j.Codec = strings.Repeat("t", 128), strings.Repeat("/", 128), strings.Repeat("c", 128)
+			j.UniqueKey = []byte(strings.Repeat("\xff", 2048))
+			j.Origin, j.Group = strings.Repeat("o", 256), strings.Repeat("é", 128)
+			j.Headers = map[string]string{}
+			for i := range 64 {
+				name := string(rune('0'+i/10)) + string(rune('0'+i%10))
+				j.Headers[name] = strings.Repeat("v", 16<<10/64-2)
+			}
+		}},
+	} {
+		list = append(list, makeVector(t, c.name, hmacKey, "job", with(c.change)))
+	}
+	return list
+}
+
+func scheduleVectors(t *testing.T) []vector {
+	t.Helper()
+	bare := &Schedule{
+		ID: "s", Task: "t", Queue: "default", Codec: "application/json", Payload: []byte("{}"), Version: 1, Spec: "every:5m", MaxAttempts: 20,
+	}
+	return []vector{
+		makeVector(t, "every field", hmacKey, "schedule", pageSchedule()),
+		makeVector(t, "every field, ed25519", ed25519Key, "schedule", pageSchedule()),
+		makeVector(t, "what must be there, disabled", hmacKey, "schedule", bare),
+	}
+}
+
+func otherVectors(t *testing.T, kind string, m Message) []vector {
+	t.Helper()
+	return []vector{
+		makeVector(t, "every field", hmacKey, kind, m),
+		makeVector(t, "every field, ed25519", ed25519Key, kind, m),
+	}
+}
+
+// forged is a vector whose signature is right over something else than its message.
+func forged(t *testing.T, name string, v vector, over []byte) vector {
+	t.Helper()
+	v.Name, v.Outcome = name, string(Invalid)
+	v.Signed = hex.EncodeToString(over)
+	v.Signature.Bytes = hex.EncodeToString(signRaw(t, v.Key, over))
+	return v
+}
+
+// resigned is a vector with another signature.
+func resigned(name string, v vector, outcome Reason, change func(*vectorSignature)) vector {
+	v.Name, v.Outcome = name, string(outcome)
+	change(&v.Signature)
+	return v
+}
+
+// pae is DSSE's encoding once more, for types and bodies that no encoder makes.
+func pae(mediaType string, body []byte) []byte {
+	return slices.Concat([]byte("DSSEv1 "), decimal(len(mediaType)), []byte(" "+mediaType+" "), decimal(len(body)), []byte(" "), body)
+}
+
+func decimal(n int) []byte { return big.NewInt(int64(n)).Append(nil, 10) }
+
+// fieldsOf takes a body apart.
+func fieldsOf(t *testing.T, body []byte) [][]byte {
+	t.Helper()
+	n, rest := int(binary.BigEndian.Uint16(body)), body[2:]
+	fields := make([][]byte, 0, n)
+	for len(rest) > 0 {
+		size := 6 + int(binary.BigEndian.Uint32(rest[2:]))
+		fields, rest = append(fields, rest[:size:size]), rest[size:]
+	}
+	if len(fields) != n {
+		t.Fatalf("%d fields, the count says %d", len(fields), n)
+	}
+	return fields
+}
+
+// bodyOf puts fields together, whatever they are.
+func bodyOf(fields ...[]byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(fields))), slices.Concat(fields...)...)
+}
+
+func refusedVectors(t *testing.T) []vector {
+	t.Helper()
+	var list []vector
+	for _, base := range []vector{
+		makeVector(t, "run_at", hmacKey, "job", pageJob()),
+		makeVector(t, "every field but run_at", ed25519Key, "job", fullJob()),
+		makeVector(t, "every field", hmacKey, "schedule", pageSchedule()),
+		makeVector(t, "every field", hmacKey, "result", pageResult()),
+		makeVector(t, "every field", ed25519Key, "control", pageControl()),
+	} {
+		changed := flips(t, base.Type, base.Message)
+		for _, field := range slices.Sorted(maps.Keys(changed)) {
+			m := changed[field]
+			if j, ok := m.(*Job); ok && !j.RunAt.IsZero() && j.Delay != 0 {
+				continue // no row can have both
+			}
+			v := makeVector(t, base.Type+" with "+base.Name+": "+field+" changed", base.Key, base.Type, m)
+			v.Signature, v.Outcome = base.Signature, string(Invalid)
+			list = append(list, v)
+		}
+	}
+	page := makeVector(t, "", hmacKey, "job", pageJob())
+	edwards := makeVector(t, "", ed25519Key, "job", pageJob())
+	elsewhere := page
+	elsewhere.Name, elsewhere.Audience, elsewhere.Outcome = "a row of another audience", "stem/staging", string(Invalid)
+	body, message := encodings(t, hmacKey, elsewhere.Audience, pageJob())
+	sum := sha256.Sum256(message)
+	elsewhere.Body, elsewhere.MessageSHA256 = hex.EncodeToString(body), hex.EncodeToString(sum[:])
+	list = append(list, elsewhere)
+
+	fields := fieldsOf(t, unhex(t, page.Body))
+	jobType := (*Job)(nil).kind().mediaType
+	none := binary.BigEndian.AppendUint64([]byte{0, 12, 0, 0, 0, 8}, 0)
+	swapped := slices.Clone(fields)
+	swapped[4], swapped[5] = swapped[5], swapped[4]
+	_, schedule := encodings(t, hmacKey, audience, pageSchedule())
+	list = append(
+		list,
+		forged(t, "the type of a schedule", page, pae((*Schedule)(nil).kind().mediaType, unhex(t, page.Body))),
+		forged(t, "the type of version 2", page, pae("application/vnd.stem.job.v2", unhex(t, page.Body))),
+		forged(t, "the signature of a schedule", page, schedule),
+		forged(t, "the body alone is signed", page, unhex(t, page.Body)),
+		forged(t, "fields 5 and 6 change places", page, pae(jobType, bodyOf(swapped...))),
+		forged(t, "field 5 stands twice", page, pae(jobType, bodyOf(slices.Insert(slices.Clone(fields), 5, fields[4])...))),
+		forged(t, "field 13 is left out", page, pae(jobType, bodyOf(slices.Delete(slices.Clone(fields), 11, 12)...))),
+		forged(t, "field 12 is 0 and not left out", page, pae(jobType, bodyOf(slices.Insert(slices.Clone(fields), 11, none)...))),
+		forged(t, "the count of fields is one too few", page, pae(jobType, slices.Concat([]byte{0, byte(len(fields) - 1)}, slices.Concat(fields...)))),
+		forged(t, "a byte follows the body", page, pae(jobType, append(unhex(t, page.Body), 0))),
+		forged(t, "a byte follows the message", page, append(pae(jobType, unhex(t, page.Body)), 0)),
+		forged(t, "a length with a leading zero", page, []byte(strings.Replace(string(pae(jobType, unhex(t, page.Body))), " 27 ", " 027 ", 1))),
+	)
+	cut := func(n int) func(*vectorSignature) { return func(s *vectorSignature) { s.Bytes = s.Bytes[:2*n] } }
+	list = append(
+		list,
+		resigned("31 bytes", page, Invalid, cut(31)),
+		resigned("33 bytes", page, Invalid, func(s *vectorSignature) { s.Bytes += "00" }),
+		resigned("63 bytes", edwards, Invalid, cut(63)),
+		resigned("65 bytes", edwards, Invalid, func(s *vectorSignature) { s.Bytes += "00" }),
+		resigned("no bytes", page, Invalid, cut(0)),
+		resigned("one bit", page, Invalid, func(s *vectorSignature) { s.Bytes = "99" + s.Bytes[2:] }),
+		resigned("a key id with a space behind it", page, Invalid, func(s *vectorSignature) { s.KeyID += " " }),
+		resigned("no key id", page, Invalid, func(s *vectorSignature) { s.KeyID = "" }),
+		resigned("another key id", page, UnknownKey, func(s *vectorSignature) { s.KeyID = "V1" }),
+		resigned("another algorithm", page, Invalid, func(s *vectorSignature) { s.Alg = Ed25519 }),
+		resigned("no algorithm", page, Invalid, func(s *vectorSignature) { s.Alg = "" }),
+		resigned("the algorithm in capitals", page, Invalid, func(s *vectorSignature) { s.Alg = "HMAC-SHA256" }),
+		resigned("unsigned", page, Missing, func(s *vectorSignature) { *s = vectorSignature{} }),
+		resigned("a signature of nothing but zeros", edwards, Invalid, func(s *vectorSignature) { s.Bytes = strings.Repeat("00", 64) }),
+		resigned("ed25519 with S above the order of the group", edwards, Invalid, func(s *vectorSignature) {
+			s.Bytes = hex.EncodeToString(addOrder(unhex(t, s.Bytes)))
+		}),
+	)
+	revoked := page
+	revoked.Name, revoked.Key.State, revoked.Outcome = "a revoked key", StateRevoked, string(Revoked)
+
+	// The oldest mistake: a verifier that takes the algorithm from the message uses the public key as an HMAC key.
+	confused := edwards
+	confused.Name, confused.Outcome = "HMAC with the public key of ed25519 as its key", string(Invalid)
+	public := vectorKey{ID: "e1", Alg: HMACSHA256, Secret: ed25519Key.Public}
+	_, over := encodings(t, public, audience, pageJob())
+	confused.Signed, confused.Signature = hex.EncodeToString(over), vectorSignature{
+		KeyID: "e1", Alg: HMACSHA256, Bytes: hex.EncodeToString(signRaw(t, public, over)),
+	}
+	quiet := confused
+	quiet.Name, quiet.Signature.Alg = "the same, and the signature says ed25519", Ed25519
+	return append(list, revoked, confused, quiet)
+}
+
+// addOrder adds the order of the group to S, the second half: the same signature to whoever reduces S, and so a second one that is
+// valid (RFC 8032 section 5.1.7 forbids it).
+func addOrder(sig []byte) []byte {
+	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	s := slices.Clone(sig[32:])
+	slices.Reverse(s)
+	sum := new(big.Int).Add(new(big.Int).SetBytes(s), order).FillBytes(make([]byte, 32))
+	slices.Reverse(sum)
+	return append(slices.Clone(sig[:32]), sum...)
+}
+
+// TestVectorsAreGenerated: what is in testdata is what this file says.
+func TestVectorsAreGenerated(t *testing.T) {
+	t.Parallel()
+	const form = " Times and durations are microseconds, ids and _hex fields hexadecimal; what is not there is left out of the body."
+	writeVectors(t, "job.json", vectorFile{"Jobs that verify." + form, jobVectors(t)})
+	writeVectors(t, "schedule.json", vectorFile{"Schedules that verify." + form, scheduleVectors(t)})
+	writeVectors(t, "result.json", vectorFile{"Results that verify." + form, otherVectors(t, "result", pageResult())})
+	writeVectors(t, "control.json", vectorFile{"Control commands that verify." + form, otherVectors(t, "control", pageControl())})
+	writeVectors(t, "refused.json", vectorFile{
+		"What must not verify, and the reason that a worker gives. Where there is a field signed, the signature is right over that." + form,
+		refusedVectors(t),
+	})
+}
+
+// TestVectors verifies every vector as a worker would, from the files alone, and signs those that are valid again.
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	count := 0
+	for name, file := range readVectors(t) {
+		for _, v := range file.Vectors {
+			t.Run(name+"/"+v.Name, func(t *testing.T) {
+				t.Parallel()
+				ring, m := v.Key.ring(t, v.Audience), decodeMessage(t, v.Type, v.Message)
+				err := ring.Verify(m, v.Signature.signature(t))
+				got := "valid"
+				if err != nil {
+					got = string(reasonOf(t, err))
+				}
+				if got != v.Outcome {
+					t.Errorf("got %v, want %s", err, v.Outcome)
+				}
+				body, message := encodings(t, v.Key, v.Audience, m)
+				sum := sha256.Sum256(message)
+				if hex.EncodeToString(body) != v.Body || hex.EncodeToString(sum[:]) != v.MessageSHA256 {
+					t.Errorf("body %x, sha256 %x; want %s, %s", body, sum, v.Body, v.MessageSHA256)
+				}
+				if v.Outcome != "valid" {
+					return
+				}
+				s, err := ring.Sign(m)
+				if err != nil || hex.EncodeToString(s.Bytes) != v.Signature.Bytes || s.KeyID != v.Signature.KeyID || s.Algorithm != v.Signature.Alg {
+					t.Errorf("signed %x by %s (%s), %v", s.Bytes, s.KeyID, s.Algorithm, err)
+				}
+			})
+			count++
+		}
+	}
+	if count < 100 {
+		t.Errorf("%d vectors", count)
+	}
+}
+
+func reasonOf(t *testing.T, err error) Reason {
+	t.Helper()
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok {
+		t.Fatalf("%v is no refusal", err)
+	}
+	return refusal.Reason
+}
+
+// TestPage holds the numbers that the design's page gives; nothing generates them.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	body, message := encodings(t, hmacKey, audience, pageJob())
+	sum := sha256.Sum256(message)
+	if got := hex.EncodeToString(sum[:]); len(body) != 264 || len(message) != 306 ||
+		got != "126a4bccf7df05f42d5564e6415f457395214dcd2cd3a3214c9d7ec541133e79" {
+		t.Errorf("BODY of %d bytes, MSG of %d, sha256 %s", len(body), len(message), got)
+	}
+	fields := fieldsOf(t, body)
+	for i, want := range map[int]string{
+		7: "e24c6e492dbf706676a7dcd7f77d50596915b763daea110882e5bdb7ea31d0f6",
+		8: "b5b4fb23f71ac65a6666227d3e1ce3b3fbde0c317c821f3719e4472c70f03586",
+	} {
+		if got := hex.EncodeToString(fields[i][6:]); got != want {
+			t.Errorf("field %d: got %s, want %s", i+1, got, want)
+		}
+	}
+	body, _ = encodings(t, hmacKey, audience, with(func(j *Job) { j.Headers = nil }))
+	if got := hex.EncodeToString(fieldsOf(t, body)[8][6:]); got != "df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119" {
+		t.Errorf("no headers: got %s", got)
+	}
+	for key, want := range map[vectorKey]string{
+		hmacKey: "98b9c89f8938eab741693fd45981c93c357bd01a7b99273bd4f2c504f7545cbb",
+		ed25519Key: "cc8342acb9282bea23d9346a47fa087f53cf9995da647ad3dda7ad1675b438e3" +
+			"ba6027303c96e5051615d196d0b55feaa4d577c1af8892ddcd88f701944ec804",
+	} {
+		s, err := key.ring(t, audience).Sign(pageJob())
+		if got := hex.EncodeToString(s.Bytes); err != nil || got != want {
+			t.Errorf("%s: got %s, %v; want %s", key.Alg, got, err, want)
+		}
+	}
+	if got := hmacKey.ring(t, audience).Keys()[0].Fingerprint; got != "1cd2643646c5ffff" {
+		t.Errorf("fingerprint %s", got)
+	}
+	if got := ed25519Key.ring(t, audience).Keys()[0]; got.Algorithm != Ed25519 || got.Fingerprint == "" || !got.CanSign {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestVectorsElsewhere has the vectors verified by a program that shares nothing with this package: Python for the bytes, OpenSSL for the
+// cryptography.
+func TestVectorsElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"python3", "openssl"} {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%v, and CI may lack nothing", err)
+			}
+			t.Skipf("%v: the second opinion is not heard", err)
+		}
+	}
+	verify := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "python3", append([]string{vectorDir + "/verify.py"}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify(); err != nil || !strings.Contains(out, " vectors are as they say") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(vectorDir + "/result.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "result.json")
+	if err := os.WriteFile(path, bytes.Replace(text, []byte(`"attempt":2`), []byte(`"attempt":3`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := verify(path); err == nil || !strings.Contains(out, "result.json: every field: the outcome is signature_invalid") {
+		t.Errorf("a vector that is wrong passes: %v\n%s", err, out)
 	}
 }
 
 func firstKey() string {
-	var b [32]byte
-	for i := range b {
-		b[i] = byte(i)
-	}
-	return base64.StdEncoding.EncodeToString(b[:])
-}
-
-// TestPage holds the vectors that the design gives.
-func TestPage(t *testing.T) {
-	t.Parallel()
-	ring, err := FromEnviron([]string{"STEM_SIGNING_KEYS=v1:" + firstKey(), "STEM_SIGNING_ACTIVE_KEY=v1", "STEM_SIGNING_AUDIENCE=stem/prod"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := encoders.New().(*encoder)
-	msg, err := e.message(mainJob(), "application/vnd.stem.job.v1", HMACSHA256, "v1", "stem/prod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(msg)
-	if got, want := hex.EncodeToString(sum[:]), "126a4bccf7df05f42d5564e6415f457395214dcd2cd3a3214c9d7ec541133e79"; got != want || len(msg) != 306 {
-		t.Errorf("MSG of %d bytes, sha256 %s; want 306, %s", len(msg), got, want)
-	}
-	s, err := ring.Sign(mainJob())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := hex.EncodeToString(s.Bytes), "98b9c89f8938eab741693fd45981c93c357bd01a7b99273bd4f2c504f7545cbb"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if err := ring.Verify(mainJob(), s); err != nil {
-		t.Error(err)
-	}
-	if got := ring.Keys()[0].Fingerprint; got != "1cd2643646c5ffff" {
-		t.Error(got)
-	}
-	ring, err = FromEnviron([]string{
-		"STEM_SIGNING_ALGORITHM=ed25519", "STEM_SIGNING_PRIVATE_KEYS=e1:" + firstKey(),
-		"STEM_SIGNING_ACTIVE_KEY=e1", "STEM_SIGNING_AUDIENCE=stem/prod",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err = ring.Sign(mainJob())
-	if got, want := hex.EncodeToString(s.Bytes), "cc8342acb9282bea23d9346a47fa087f53cf9995da647ad3dda7ad1675b438e3ba6027303c96e5051615d196d0b55feaa4d577c1af8892ddcd88f701944ec804"; err != nil || got != want {
-		t.Errorf("got %s, %v; want %s", got, err, want)
-	}
-	if err := ring.Verify(mainJob(), s); err != nil {
-		t.Error(err)
-	}
+	b, _ := hex.DecodeString(hmacKey.Secret)
+	return base64.StdEncoding.EncodeToString(b)
 }
 
 func BenchmarkVerify(b *testing.B) {
-	ring, err := FromEnviron([]string{"STEM_SIGNING_KEYS=v1:" + firstKey(), "STEM_SIGNING_ACTIVE_KEY=v1"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	job := mainJob()
+	ring := ringOf(b, "STEM_SIGNING_KEYS=v1:"+firstKey(), "STEM_SIGNING_ACTIVE_KEY=v1")
+	job := pageJob()
 	job.Payload = make([]byte, 200)
 	s, err := ring.Sign(job)
 	if err != nil {
