@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -159,26 +160,28 @@ func (r *reader) ed25519Keys(name, credential, field string) {
 // source returns the text of a list, from the variable, the file or the credential. More than one is a mistake, because which of
 // them is in force would be a guess.
 func (r *reader) source(name, credential string) (text, source string, file bool) {
+	inFile, mounted := r.env[name+"_FILE"], r.credential(credential)
 	var found []string
-	if v := r.env[name]; v != "" {
-		text, source = v, name
+	if r.env[name] != "" {
 		found = append(found, name)
 	}
-	if path := r.env[name+"_FILE"]; path != "" {
-		source, file = name+"_FILE", true
-		text = r.readFile(source, path, secretfile.Private)
-		found = append(found, source)
+	if inFile != "" {
+		found = append(found, name+"_FILE")
 	}
-	if path := r.credential(credential); path != "" && filepath.Clean(r.env[name+"_FILE"]) != path {
-		source, file = "credential "+credential, true
-		text = r.readFile(source, path, secretfile.Mounted)
-		found = append(found, "the "+source)
+	if mounted != "" && filepath.Clean(inFile) != mounted {
+		found = append(found, "the credential "+credential)
 	}
-	if len(found) > 1 {
+	switch {
+	case len(found) == 0:
+		return "", "", false
+	case len(found) > 1:
 		r.add(name, "set only one of %s", strings.Join(found, " and "))
 		return "", "", false
+	case r.env[name] != "":
+		return r.env[name], name, false
 	}
-	return text, source, file
+	source = strings.TrimPrefix(found[0], "the ")
+	return r.readFile(source, cmp.Or(inFile, mounted), mounted != ""), source, true
 }
 
 func (r *reader) credential(name string) string {
@@ -193,9 +196,10 @@ func (r *reader) credential(name string) string {
 	return path
 }
 
-func (r *reader) readFile(source, path string, g secretfile.Guard) string {
-	// A file that systemd mounted may be named by a variable too.
-	if dir := r.env[credentialsName]; dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir) {
+func (r *reader) readFile(source, path string, mounted bool) string {
+	g := secretfile.Private
+	// What systemd mounted may be named by a variable too, and under another name.
+	if dir := r.env[credentialsName]; mounted || dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir) {
 		g = secretfile.Mounted
 	}
 	text, err := secretfile.Read(path, g)

@@ -181,7 +181,7 @@ func (k *key) setPrivate(b []byte) error {
 	case len(b) != ed25519.SeedSize && len(b) != ed25519.PrivateKeySize:
 		return fmt.Errorf("%d bytes; an ed25519 private key has %d (the seed) or %d", len(b), ed25519.SeedSize, ed25519.PrivateKeySize)
 	case repeated(b[:ed25519.SeedSize]):
-		return errors.New("every byte is the same")
+		return errors.New("every byte is the same. Make one: stem signing keygen")
 	}
 	private := ed25519.NewKeyFromSeed(b[:ed25519.SeedSize])
 	public, _ := private.Public().(ed25519.PublicKey)

@@ -68,10 +68,10 @@ func (r *reader) fileUses(source, where string, f fileKey) Uses {
 	case !validKeyID(f.ID):
 		r.add(source, "%s.id: want 1-%d letters, digits, _ . -", where, maxKeyID)
 	case f.Alg != HMACSHA256 && f.Alg != Ed25519:
-		r.add(source, "%s.alg: unknown algorithm %s; have %s, %s", where, abbreviate(f.Alg), HMACSHA256, Ed25519)
+		r.add(source, "%s.alg: unknown algorithm %s; have %s, %s", where, quoteID(f.Alg), HMACSHA256, Ed25519)
 	}
 	if f.State != StateSign && f.State != StateVerify && f.State != StateRevoked {
-		r.add(source, "%s.state: want sign, verify or revoked, got %s", where, abbreviate(string(f.State)))
+		r.add(source, "%s.state: want sign, verify or revoked, got %s", where, quoteID(string(f.State)))
 	}
 	if f.Uses == nil {
 		return allUses
@@ -80,7 +80,7 @@ func (r *reader) fileUses(source, where string, f fileKey) Uses {
 	for _, name := range f.Uses {
 		use, known := useNames[name]
 		if !known {
-			r.add(source, "%s.uses: want some of job, schedule, result, control, got %s", where, abbreviate(name))
+			r.add(source, "%s.uses: want some of job, schedule, result, control, got %s", where, quoteID(name))
 		}
 		uses |= use
 	}
@@ -101,6 +101,7 @@ func (r *reader) fileMaterial(source, where string, f fileKey, fields []string) 
 	}
 	want := slices.DeleteFunc(slices.Clone(fields), func(name string) bool { return (name == "secret") != (f.Alg == HMACSHA256) })
 	switch {
+	case f.Alg != HMACSHA256 && f.Alg != Ed25519: // said already
 	case len(given) == 0 && f.State == StateRevoked:
 	case len(want) == 0:
 		r.add(source, "%s: no key of %s belongs into %s", where, f.Alg, source)
@@ -118,5 +119,9 @@ func jsonProblem(err error) string {
 	if at, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s is not the right type (byte %d)", at.Field, at.Offset)
 	}
-	return strings.TrimPrefix(err.Error(), "json: ")
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	if name, unknown := strings.CutPrefix(text, "unknown field "); unknown {
+		return "unknown field " + quoteID(strings.Trim(name, `"`))
+	}
+	return text
 }
