@@ -117,10 +117,11 @@ func TestNoAllocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(1000, func() { err = ring.Verify(job, s) }); n > 0 || err != nil {
+	// A job of its own each time, as a worker fills it from a row: it may not escape.
+	if n := testing.AllocsPerRun(1000, func() { row := *job; err = ring.Verify(&row, s) }); n > 0 || err != nil {
 		t.Errorf("Verify: %v allocations, %v", n, err)
 	}
-	if n := testing.AllocsPerRun(1000, func() { s, err = ring.Sign(job) }); n > 1 || err != nil {
+	if n := testing.AllocsPerRun(1000, func() { row := *job; s, err = ring.Sign(&row) }); n > 1 || err != nil {
 		t.Errorf("Sign: %v allocations, %v", n, err)
 	}
 }
