@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 // Limits of what is signed. The database has the same or narrower ones: what cannot be stored is not signed either, and a
@@ -55,7 +57,7 @@ func (e *encoder) put() {
 func (e *encoder) body(m Message, alg, keyID, audience string) ([]byte, error) {
 	e.buf, e.fields, e.last, e.err = append(e.buf[:room], 0, 0), 0, 0, nil
 	e.text(1, "algorithm", alg, maxName)
-	e.text(2, "key id", keyID, maxKeyID)
+	e.text(2, "key id", keyID, keylist.MaxID)
 	e.name(3, "audience", audience)
 	// A switch and no method of the interface: called through one, every message would escape to the heap.
 	switch m := m.(type) {
@@ -251,16 +253,11 @@ func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s
 
 func validName(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !idByte(c) && c != ':' && c != '/' {
+		if c := s[i]; !keylist.IDByte(c) && c != ':' && c != '/' {
 			return false
 		}
 	}
 	return s != "" && len(s) <= maxName
-}
-
-// idByte tells whether a byte may stand in the id of a key.
-func idByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '-'
 }
 
 // abbreviate quotes a text for an error.

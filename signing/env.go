@@ -6,24 +6,23 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/stemqueue/stem/internal/keylist"
 	"github.com/stemqueue/stem/internal/nearest"
 	"github.com/stemqueue/stem/internal/secretfile"
 )
 
 const (
-	prefix          = "STEM_SIGNING_"
-	algorithmName   = prefix + "ALGORITHM"
-	keysName        = prefix + "KEYS"
-	activeName      = prefix + "ACTIVE_KEY"
-	policyName      = prefix + "POLICY"
-	audienceName    = prefix + "AUDIENCE"
-	publicName      = prefix + "PUBLIC_KEYS"
-	privateName     = prefix + "PRIVATE_KEYS"
-	credentialsName = "CREDENTIALS_DIRECTORY"
+	prefix        = "STEM_SIGNING_"
+	algorithmName = prefix + "ALGORITHM"
+	keysName      = prefix + "KEYS"
+	activeName    = prefix + "ACTIVE_KEY"
+	policyName    = prefix + "POLICY"
+	audienceName  = prefix + "AUDIENCE"
+	publicName    = prefix + "PUBLIC_KEYS"
+	privateName   = prefix + "PRIVATE_KEYS"
 
 	defaultAudience = "stem"
 )
@@ -81,7 +80,7 @@ func read(environ []string) (*content, error) {
 	r := &reader{env: map[string]string{}, content: content{byID: map[string]*key{}, audience: defaultAudience}}
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, prefix) || name == credentialsName {
+		if strings.HasPrefix(name, prefix) || name == secretfile.CredentialsDirectory {
 			r.env[name] = strings.TrimSpace(value)
 		}
 	}
@@ -101,7 +100,7 @@ func read(environ []string) (*content, error) {
 func (r *reader) names() {
 	for _, name := range slices.Sorted(maps.Keys(r.env)) {
 		switch {
-		case name == credentialsName:
+		case name == secretfile.CredentialsDirectory:
 		case !slices.Contains(variables, name):
 			text := "unknown variable " + name
 			if near, ok := nearest.Name(name, slices.Values(variables)); ok {
@@ -126,15 +125,14 @@ func (r *reader) algorithm() {
 // keys reads the three lists, each from its one source.
 func (r *reader) keys() {
 	before := len(r.problems)
-	if text, source, file := r.source(keysName, "signing-keys"); text != "" {
-		switch {
-		case file && isJSON(text):
-			r.keyFile(source, text, "secret", "private", "public")
-		case r.alg == Ed25519:
-			r.add(source, "%s is set but the algorithm is %s", source, Ed25519)
-		default:
-			r.keyList(source, text, HMACSHA256, "secret")
-		}
+	switch found := r.source(keysName, "signing-keys"); {
+	case found.Value == "":
+	case found.File && isJSON(found.Value):
+		r.keyFile(found.Source, found.Value, "secret", "private", "public")
+	case r.alg == Ed25519:
+		r.add(found.Source, "%s is set but the algorithm is %s", found.Source, Ed25519)
+	default:
+		r.keyList(found.Source, found.Value, HMACSHA256, "secret")
 	}
 	r.ed25519Keys(publicName, "", "public")
 	r.ed25519Keys(privateName, "signing-private-keys", "private")
@@ -145,68 +143,24 @@ func (r *reader) keys() {
 }
 
 func (r *reader) ed25519Keys(name, credential, field string) {
-	text, source, file := r.source(name, credential)
-	switch {
-	case text == "":
+	switch found := r.source(name, credential); {
+	case found.Value == "":
 	case r.alg != Ed25519:
-		r.add(source, "%s is set but the algorithm is %s", source, HMACSHA256)
-	case file && isJSON(text):
-		r.keyFile(source, text, field)
+		r.add(found.Source, "%s is set but the algorithm is %s", found.Source, HMACSHA256)
+	case found.File && isJSON(found.Value):
+		r.keyFile(found.Source, found.Value, field)
 	default:
-		r.keyList(source, text, Ed25519, field)
+		r.keyList(found.Source, found.Value, Ed25519, field)
 	}
 }
 
-// source returns the text of a list, from the variable, the file or the credential. More than one is a mistake, because which of
-// them is in force would be a guess.
-func (r *reader) source(name, credential string) (text, source string, file bool) {
-	inFile, mounted := r.env[name+"_FILE"], r.credential(credential)
-	var found []string
-	if r.env[name] != "" {
-		found = append(found, name)
-	}
-	if inFile != "" {
-		found = append(found, name+"_FILE")
-	}
-	if mounted != "" && filepath.Clean(inFile) != mounted {
-		found = append(found, "the credential "+credential)
-	}
-	switch {
-	case len(found) == 0:
-		return "", "", false
-	case len(found) > 1:
-		r.add(name, "set only one of %s", strings.Join(found, " and "))
-		return "", "", false
-	case r.env[name] != "":
-		return r.env[name], name, false
-	}
-	source = strings.TrimPrefix(found[0], "the ")
-	return r.readFile(source, cmp.Or(inFile, mounted), mounted != ""), source, true
-}
-
-func (r *reader) credential(name string) string {
-	dir := r.env[credentialsName]
-	if dir == "" || name == "" {
-		return ""
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
-	return path
-}
-
-func (r *reader) readFile(source, path string, mounted bool) string {
-	g := secretfile.Private
-	// What systemd mounted may be named by a variable too, and under another name.
-	if dir := r.env[credentialsName]; mounted || dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir) {
-		g = secretfile.Mounted
-	}
-	text, err := secretfile.Read(path, g)
+// source returns the text of a list, from its one source.
+func (r *reader) source(name, credential string) secretfile.Setting {
+	found, err := secretfile.Find(func(name string) string { return r.env[name] }, name, credential)
 	if err != nil {
-		r.problem(source, err, "%v", err)
+		r.problem(cmp.Or(found.Source, name), err, "%v", err)
 	}
-	return text
+	return found
 }
 
 // usable refuses settings that say something about keys where there are none. Keys of which all are revoked are no mistake: when the
@@ -260,11 +214,11 @@ func (r *reader) active() {
 	}
 	k := r.content.byID[id]
 	switch {
-	case !validKeyID(id):
-		r.add(activeName, "%s: want the id of a key, 1-%d letters, digits, _ . -", activeName, maxKeyID)
+	case !keylist.ValidID(id):
+		r.add(activeName, "%s: want the id of a key, 1-%d letters, digits, _ . -", activeName, keylist.MaxID)
 		return
 	case k == nil:
-		r.add(activeName, "%s=%s is not in %s (have %s)", activeName, quoteID(id), r.sources(), r.ids())
+		r.add(activeName, "%s=%s is not in %s (have %s)", activeName, keylist.QuoteID(id), r.sources(), r.ids())
 	case k.state != StateSign:
 		r.add(activeName, "%s=%q has the state %s in %s; want one with the state %s", activeName, id, k.state, k.source, StateSign)
 	case r.alg != "" && r.alg != k.alg:

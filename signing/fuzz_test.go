@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 // perhapsSecret is what is long enough to be an encoded key.
@@ -34,9 +36,9 @@ func wantSound(t *testing.T, keys []*key) {
 	t.Helper()
 	for i, k := range keys {
 		switch {
-		case !validKeyID(k.id):
+		case !keylist.ValidID(k.id):
 			t.Errorf("id %q", k.id)
-		case k.alg == HMACSHA256 && k.state != StateRevoked && len(k.secret) < minSecret:
+		case k.alg == HMACSHA256 && k.state != StateRevoked && len(k.secret) < keylist.MinSecret:
 			t.Errorf("key %s has %d bytes", k.id, len(k.secret))
 		case k.alg == Ed25519 && k.state != StateRevoked && k.public == nil:
 			t.Errorf("key %s has nothing to verify with", k.id)

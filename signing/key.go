@@ -10,6 +10,8 @@ import (
 	"hash"
 	"strings"
 	"sync"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 // The algorithms. There is nothing to negotiate: a key has one.
@@ -52,12 +54,6 @@ const (
 	StateSign    State = "sign"    // may sign, and is accepted
 	StateVerify  State = "verify"  // is accepted
 	StateRevoked State = "revoked" // was leaked: what it signed is refused
-)
-
-const (
-	maxKeyID  = 64
-	minSecret = 32
-	maxSecret = 1024
 )
 
 // key is one entry of a ring. What it is made of never leaves this file.
@@ -142,24 +138,9 @@ func (k *key) fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-func validKeyID(s string) bool {
-	for i := range len(s) {
-		if !idByte(s[i]) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= maxKeyID
-}
-
-// setSecret checks an HMAC key. How good its bytes are cannot be told, only that they are surely bad.
 func (k *key) setSecret(b []byte) error {
-	switch {
-	case len(b) < minSecret:
-		return fmt.Errorf("%d bytes; hmac-sha256 needs at least %d. Make one: openssl rand -base64 32", len(b), minSecret)
-	case len(b) > maxSecret:
-		return fmt.Errorf("%d bytes; want at most %d", len(b), maxSecret)
-	case repeated(b):
-		return errors.New("every byte is the same. Make one: openssl rand -base64 32")
+	if err := keylist.CheckSecret(HMACSHA256, b); err != nil {
+		return err
 	}
 	k.secret = b
 	return nil
@@ -169,7 +150,7 @@ func (k *key) setPublic(b []byte) error {
 	switch {
 	case len(b) != ed25519.PublicKeySize:
 		return fmt.Errorf("%d bytes; an ed25519 public key has %d", len(b), ed25519.PublicKeySize)
-	case repeated(b):
+	case keylist.Repeated(b):
 		return errors.New("every byte is the same")
 	}
 	return k.pair(b)
@@ -180,7 +161,7 @@ func (k *key) setPrivate(b []byte) error {
 	switch {
 	case len(b) != ed25519.SeedSize && len(b) != ed25519.PrivateKeySize:
 		return fmt.Errorf("%d bytes; an ed25519 private key has %d (the seed) or %d", len(b), ed25519.SeedSize, ed25519.PrivateKeySize)
-	case repeated(b[:ed25519.SeedSize]):
+	case keylist.Repeated(b[:ed25519.SeedSize]):
 		return errors.New("every byte is the same. Make one: stem signing keygen")
 	}
 	private := ed25519.NewKeyFromSeed(b[:ed25519.SeedSize])
@@ -201,23 +182,4 @@ func (k *key) pair(public ed25519.PublicKey) error {
 	}
 	k.public = public
 	return nil
-}
-
-func repeated(b []byte) bool {
-	for _, c := range b {
-		if c != b[0] {
-			return false
-		}
-	}
-	return true
-}
-
-// printable tells whether a key looks like something that somebody typed.
-func printable(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c > 0x7e {
-			return false
-		}
-	}
-	return true
 }

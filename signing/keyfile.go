@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 // fileKey is an entry of a key file.
@@ -65,13 +67,13 @@ func (r *reader) keyFile(source, text string, fields ...string) {
 // fileUses checks everything about an entry but its bytes, and returns what it may be used for: everything unless it says.
 func (r *reader) fileUses(source, where string, f fileKey) Uses {
 	switch {
-	case !validKeyID(f.ID):
-		r.add(source, "%s.id: want 1-%d letters, digits, _ . -", where, maxKeyID)
+	case !keylist.ValidID(f.ID):
+		r.add(source, "%s.id: want 1-%d letters, digits, _ . -", where, keylist.MaxID)
 	case f.Alg != HMACSHA256 && f.Alg != Ed25519:
-		r.add(source, "%s.alg: unknown algorithm %s; have %s, %s", where, quoteID(f.Alg), HMACSHA256, Ed25519)
+		r.add(source, "%s.alg: unknown algorithm %s; have %s, %s", where, keylist.QuoteID(f.Alg), HMACSHA256, Ed25519)
 	}
 	if f.State != StateSign && f.State != StateVerify && f.State != StateRevoked {
-		r.add(source, "%s.state: want sign, verify or revoked, got %s", where, quoteID(string(f.State)))
+		r.add(source, "%s.state: want sign, verify or revoked, got %s", where, keylist.QuoteID(string(f.State)))
 	}
 	if f.Uses == nil {
 		return allUses
@@ -80,7 +82,7 @@ func (r *reader) fileUses(source, where string, f fileKey) Uses {
 	for _, name := range f.Uses {
 		use, known := useNames[name]
 		if !known {
-			r.add(source, "%s.uses: want some of job, schedule, result, control, got %s", where, quoteID(name))
+			r.add(source, "%s.uses: want some of job, schedule, result, control, got %s", where, keylist.QuoteID(name))
 		}
 		uses |= use
 	}
@@ -121,7 +123,7 @@ func jsonProblem(err error) string {
 	}
 	text := strings.TrimPrefix(err.Error(), "json: ")
 	if name, unknown := strings.CutPrefix(text, "unknown field "); unknown {
-		return "unknown field " + quoteID(strings.Trim(name, `"`))
+		return "unknown field " + keylist.QuoteID(strings.Trim(name, `"`))
 	}
 	return text
 }

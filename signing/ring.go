@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 // A Signature over a message. The zero value means unsigned.
@@ -115,7 +117,7 @@ func (r *Ring) Verify(m Message, s Signature) error {
 	if len(s.Bytes) == 0 && s.KeyID == "" && s.Algorithm == "" {
 		return refuse(Missing, "", "unsigned")
 	}
-	if !validKeyID(s.KeyID) {
+	if !keylist.ValidID(s.KeyID) {
 		return refuse(Invalid, s.KeyID, "no key can have the id %s", abbreviate(s.KeyID))
 	}
 	c, kind := r.load(), kindOf(m)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/stemqueue/stem/internal/keylist"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/signing")
@@ -141,9 +143,9 @@ func encodeMessage(t *testing.T, m Message) json.RawMessage {
 		case []byte:
 			switch {
 			case f == nil:
-			case len(f) > 4096 && repeated(f):
+			case len(f) > 4096 && keylist.Repeated(f):
 				fields[name+"_repeat"] = map[string]any{"hex": hex.EncodeToString(f[:1]), "times": len(f)}
-			case printable(f):
+			case !strings.ContainsFunc(string(f), func(r rune) bool { return r < 0x20 || r > 0x7e }):
 				fields[name] = string(f)
 			default:
 				fields[name+"_hex"] = hex.EncodeToString(f)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
-	"github.com/stemqueue/stem/internal/secretfile"
 )
 
 // aliasNames named separate stores in the Dart system. Here there is one database, which all of them must mean.
@@ -101,7 +100,7 @@ func (l *loader) databaseFlag() dsn.DSN {
 		return l.parse("", value, source+" env:"+variable)
 	}
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
-		return l.parse("", l.readSecret(path, "--database-url", secretfile.Private), source+" file:"+path)
+		return l.parse("", l.readSecret(path, "--database-url"), source+" file:"+path)
 	}
 	d := l.parse("", text, source)
 	if d.HasPassword() {

@@ -2,60 +2,35 @@ package config
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/internal/secretfile"
 )
 
 const (
-	credentialsDirectory = "CREDENTIALS_DIRECTORY"
-	databaseCredential   = "database-url"
-	listenCredential     = "listen-url"
+	databaseCredential = "database-url"
+	listenCredential   = "listen-url"
 )
 
-// secret finds the value of a variable: NAME, the file named by NAME_FILE, or a systemd credential. More than one is a
-// mistake, because which of them is in force would be a guess.
+// secret finds the value of a variable: NAME, the file named by NAME_FILE, or a systemd credential.
 func (l *loader) secret(name, credential string) (value, origin string) {
-	var found []string
-	if v := l.variable(name); v != "" {
-		value, origin = v, name
-		found = append(found, name)
+	found, err := secretfile.Find(func(name string) string {
+		if name == secretfile.CredentialsDirectory {
+			return l.env[name]
+		}
+		return l.variable(name)
+	}, name, credential)
+	if conflict, ok := errors.AsType[*secretfile.ConflictError](err); ok {
+		l.add(fault.Config("conflict", "%v", conflict).About(name))
 	}
-	if path := l.variable(name + "_FILE"); path != "" {
-		origin = name + "_FILE"
-		value = l.readSecret(path, origin, secretfile.Private)
-		found = append(found, origin)
+	if e, ok := errors.AsType[*secretfile.Error](err); ok {
+		l.add(secretFault(e, found.Source))
 	}
-	if path := l.credential(credential); path != "" {
-		origin = "credential " + credential
-		value = l.readSecret(path, origin, secretfile.Mounted)
-		found = append(found, "the "+origin)
-	}
-	if len(found) > 1 {
-		l.add(fault.Config("conflict", "set only one of %s", strings.Join(found, " and ")).About(name))
-		return "", ""
-	}
-	return value, origin
+	return found.Value, found.Source
 }
 
-// credential is the path of a systemd credential, or "" when there is none of that name.
-func (l *loader) credential(name string) string {
-	dir := l.env[credentialsDirectory]
-	if dir == "" || name == "" {
-		return ""
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		return ""
-	}
-	return path
-}
-
-func (l *loader) readSecret(path, source string, g secretfile.Guard) string {
-	value, err := secretfile.Read(path, g)
+func (l *loader) readSecret(path, source string) string {
+	value, err := secretfile.Read(path, secretfile.Private)
 	if e, ok := errors.AsType[*secretfile.Error](err); ok {
 		l.add(secretFault(e, source))
 	}
