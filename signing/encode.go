@@ -37,6 +37,7 @@ type encoder struct {
 	buf    []byte // room for the prefix, then the body
 	fields uint16
 	last   uint16
+	bare   bool     // without the hash of what the message carries
 	names  []string // of the headers, to sort them
 	list   []byte   // of the headers, encoded
 	err    error
@@ -96,6 +97,20 @@ func (e *encoder) message(m Message, mediaType, alg, keyID, audience string) ([]
 	start := room - len(p)
 	copy(e.buf[start:], p)
 	return e.buf[start:], nil
+}
+
+// AssociatedData returns the body of a message without the hash of what it carries, the payload of a job: what signing/encryption
+// binds a ciphertext to. Its first three fields are the algorithm, the key and the audience of the encryption.
+func AssociatedData(m Message, algorithm, keyID, audience string) ([]byte, error) {
+	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	defer e.put()
+	e.bare = true
+	body, err := e.body(m, algorithm, keyID, audience)
+	e.bare = false
+	if err != nil {
+		return nil, fmt.Errorf("signing: %s: %w", kindOf(m).name, err)
+	}
+	return slices.Clone(body), nil
 }
 
 func (e *encoder) fail(format string, args ...any) {
@@ -207,6 +222,13 @@ func (e *encoder) duration(id uint16, what string, d time.Duration) {
 		e.fail("%s: want whole microseconds, got %v", what, d)
 	}
 	e.int64(id, d.Microseconds())
+}
+
+// content signs what a message carries.
+func (e *encoder) content(id uint16, b []byte) {
+	if !e.bare {
+		e.hash(id, b)
+	}
 }
 
 func (e *encoder) hash(id uint16, b []byte) {

@@ -39,9 +39,9 @@ type SettingError struct {
 	Cause   error  // what reading a file said
 }
 
-// Error names the source, where the message does not begin with it.
+// Error names the source, where the message does not.
 func (e *SettingError) Error() string {
-	if strings.HasPrefix(e.Message, e.Source) {
+	if strings.Contains(e.Message, e.Source) {
 		return e.Message
 	}
 	return e.Source + ": " + e.Message

@@ -55,8 +55,8 @@ func problems(t *testing.T, environ ...string) []string {
 		if !ok {
 			t.Fatalf("%v is a %T", e, e)
 		}
-		if setting.Source == "" || !strings.HasPrefix(setting.Error(), setting.Source) {
-			t.Errorf("%q does not begin with its source %q", setting.Error(), setting.Source)
+		if setting.Source == "" || strings.Count(setting.Error(), setting.Source) == 0 {
+			t.Errorf("%q does not name its source %q", setting.Error(), setting.Source)
 		}
 		list = append(list, setting.Message)
 	}

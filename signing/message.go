@@ -46,7 +46,7 @@ func (j *Job) encode(e *encoder) {
 	e.name(5, "task", j.Task)
 	e.name(6, "queue", j.Queue)
 	e.text(7, "codec", j.Codec, maxName)
-	e.hash(8, j.Payload)
+	e.content(8, j.Payload)
 	e.headers(9, j.Headers)
 	if !j.RunAt.IsZero() && j.Delay != 0 {
 		e.fail("run_at and delay exclude each other")
@@ -104,7 +104,7 @@ func (s *Schedule) encode(e *encoder) {
 	e.name(5, "task", s.Task)
 	e.name(6, "queue", s.Queue)
 	e.text(7, "codec", s.Codec, maxName)
-	e.hash(8, s.Payload)
+	e.content(8, s.Payload)
 	e.headers(9, s.Headers)
 	e.int64(10, s.Version)
 	e.text(11, "spec", s.Spec, maxText)
@@ -139,7 +139,7 @@ func (r *Result) encode(e *encoder) {
 	e.int32(6, "attempt", r.Attempt)
 	e.id(7, "claim id", r.ClaimID)
 	e.name(8, "outcome", r.Outcome)
-	e.hash(9, r.Result)
+	e.content(9, r.Result)
 	e.text(10, "codec", r.Codec, maxName)
 }
 
@@ -161,7 +161,7 @@ func (c *Control) encode(e *encoder) {
 	e.id(4, "id", c.ID)
 	e.name(5, "verb", c.Verb)
 	e.text(6, "target", c.Target, maxLabel)
-	e.hash(7, c.Argument)
+	e.content(7, c.Argument)
 	if c.IssuedAt.IsZero() {
 		e.fail("issued_at is missing")
 	}

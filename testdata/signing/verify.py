@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Verifies the vectors in this directory, or those in the files that are given.
+"""Checks the vectors in this directory, or those in the files that are given.
 
-This is a second implementation of Stem's signatures: the bytes are built here, from the description in signing/doc.go, and
-OpenSSL does the cryptography. It needs Python 3.8 and the openssl command (3.0 or newer).
+This is a second implementation of Stem's signatures and of its encryption: the bytes are built here, from the descriptions in
+signing/doc.go and signing/encryption/doc.go, and OpenSSL does the cryptography. It needs Python 3.8 and the openssl command (3.0 or newer).
 """
 
 import hashlib
+import hmac
 import json
 import pathlib
 import re
@@ -80,9 +81,9 @@ def value(kind, message, name):
     return {I32: lambda: struct.pack(">i", v), I64: lambda: struct.pack(">q", v), U8: lambda: bytes([int(v)])}[kind]()
 
 
-def body(kind, message, alg, key_id, audience):
+def body(kind, message, alg, key_id, audience, content=True):
     fields = [(1, alg.encode()), (2, key_id.encode()), (3, audience.encode())]
-    fields += [(number, value(form, message, name)) for number, form, name in FIELDS[kind]]
+    fields += [(number, value(form, message, name)) for number, form, name in FIELDS[kind] if content or form != HASH]
     fields = [(number, v) for number, v in fields if v is not None]
     return struct.pack(">H", len(fields)) + b"".join(struct.pack(">HI", number, len(v)) + v for number, v in fields)
 
@@ -137,7 +138,72 @@ def outcome(directory, vector, message):
     return "valid"
 
 
-def check(directory, vector):
+def hkdf_sha256(master, salt, info):
+    """RFC 5869, for one block of output."""
+    extracted = hmac.new(salt, master, "sha256").digest()
+    return hmac.new(extracted, info + b"\x01", "sha256").digest()
+
+
+def gcm_multiply(x, h):
+    """SP 800-38D, 6.3: bits count from the left, and the field's polynomial is 1 + a + a^2 + a^7 + a^128."""
+    z = 0
+    for i in range(127, -1, -1):
+        if x >> i & 1:
+            z ^= h
+        h = h >> 1 ^ (0xE1 << 120 if h & 1 else 0)
+    return z
+
+
+def gcm_hash(h, aad, ciphertext):
+    padded = [data + bytes(-len(data) % 16) for data in (aad, ciphertext)]
+    blocks = b"".join(padded) + struct.pack(">QQ", 8 * len(aad), 8 * len(ciphertext))
+    y = 0
+    for i in range(0, len(blocks), 16):
+        y = gcm_multiply(y ^ int.from_bytes(blocks[i:i + 16], "big"), h)
+    return y
+
+
+def aes(directory, key, mode, data, iv=None):
+    args = ["enc", "-aes-256-" + mode, "-K", key.hex(), "-nopad"] + (["-iv", iv.hex()] if iv else []) + ["-in"]
+    got = openssl(directory, data, *args)
+    if got.returncode != 0:
+        sys.exit(got.stderr.decode())
+    return got.stdout
+
+
+def gcm_open(directory, key, nonce, sealed, aad):
+    """openssl's command line has no GCM, but the counter mode underneath."""
+    ciphertext, tag = sealed[:-16], sealed[-16:]
+    h = int.from_bytes(aes(directory, key, "ecb", bytes(16)), "big")
+    mask = int.from_bytes(aes(directory, key, "ecb", nonce + struct.pack(">I", 1)), "big")
+    if not hmac.compare_digest((gcm_hash(h, aad, ciphertext) ^ mask).to_bytes(16, "big"), tag):
+        return None
+    return aes(directory, key, "ctr", ciphertext, nonce + struct.pack(">I", 2))
+
+
+def unseal(directory, key, stored, aad):
+    """What is in a sealed payload, or None."""
+    if len(stored) < 2 or stored[0] != 1 or len(stored) < 2 + stored[1] + 16 + 12 + 16:
+        return None
+    key_id, rest = stored[2:2 + stored[1]], stored[2 + stored[1]:]
+    if key_id.decode("ascii", "replace") != key["id"]:
+        return None
+    derived = hkdf_sha256(bytes.fromhex(key["secret"]), rest[:16], b"stem payload v1|" + key_id)
+    return gcm_open(directory, derived, rest[16:28], rest[28:], aad)
+
+
+def check_sealed(directory, vector):
+    aad = body(vector["type"], vector["message"], "a256gcm", vector["key"]["id"], vector["audience"], content=False)
+    if aad.hex() != vector["aad"]:
+        yield "the associated data is %s" % aad.hex()
+    plain = unseal(directory, vector["key"], bytes.fromhex(vector["stored"]), aad)
+    if (plain is not None) != (vector["outcome"] == "opens"):
+        yield "it opens" if plain is not None else "it does not open"
+    elif plain is not None and plain != vector["plain"].encode():
+        yield "it opens to %r" % plain
+
+
+def check_signed(directory, vector):
     """What is wrong with a vector, one line each."""
     key = vector["key"]
     encoded = body(vector["type"], vector["message"], key["alg"], key["id"], vector["audience"])
@@ -163,10 +229,9 @@ def main():
     count, wrong = 0, 0
     with tempfile.TemporaryDirectory() as directory:
         for path in paths:
-            if path.name == "encryption.json":
-                continue
             for vector in json.loads(path.read_text(encoding="utf-8"))["vectors"]:
                 count += 1
+                check = check_sealed if "stored" in vector else check_signed
                 for problem in check(directory, vector):
                     wrong += 1
                     print("%s: %s: %s" % (path.name, vector["name"], problem))
