@@ -48,6 +48,11 @@ const room = 64
 
 var encoders = sync.Pool{New: func() any { return &encoder{buf: make([]byte, room, 1024)} }}
 
+// takeEncoder takes an encoder that put gives back.
+func takeEncoder() *encoder {
+	return encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+}
+
 // put gives an encoder back, without what it was pointing to.
 func (e *encoder) put() {
 	clear(e.names)
@@ -102,7 +107,7 @@ func (e *encoder) message(m Message, mediaType, alg, keyID, audience string) ([]
 // AssociatedData returns the body of a message without the hash of what it carries, the payload of a job: what signing/encryption
 // binds a ciphertext to. Its first three fields are the algorithm, the key and the audience of the encryption.
 func AssociatedData(m Message, algorithm, keyID, audience string) ([]byte, error) {
-	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	e := takeEncoder()
 	defer e.put()
 	e.bare = true
 	body, err := e.body(m, algorithm, keyID, audience)

@@ -29,10 +29,7 @@ func secret(first byte, n int) string {
 var (
 	key1   = secret(0, 32)
 	key2   = secret(0x80, 32)
-	public = base64.StdEncoding.EncodeToString([]byte{
-		0x03, 0xa1, 0x07, 0xbf, 0xf3, 0xce, 0x10, 0xbe, 0x1d, 0x70, 0xdd, 0x18, 0xe7, 0x4b, 0xc0, 0x99,
-		0x67, 0xe4, 0xd6, 0x30, 0x9b, 0xa5, 0x0d, 0x5f, 0x1d, 0xdc, 0x86, 0x64, 0x12, 0x55, 0x31, 0xb8,
-	}) // of key1 as a seed
+	public = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=" // of key1 as a seed
 )
 
 // problems returns the messages of everything that an environment has wrong.
@@ -178,6 +175,10 @@ func TestMistakes(t *testing.T) {
 		{[]string{"STEM_SIGNING_KEYS_FILE=/nowhere/keys"}, []string{"/nowhere/keys: no such file"}},
 		{[]string{ed, "STEM_SIGNING_PUBLIC_KEYS=e1:" + public + ",e2:" + public}, []string{`keys "e1" and "e2" are identical`}},
 		{[]string{ed, "STEM_SIGNING_PUBLIC_KEYS=e1:" + public, "STEM_SIGNING_PRIVATE_KEYS=e2:" + key1}, []string{`keys "e1" and "e2" are identical`}},
+		{[]string{ed, "STEM_SIGNING_PUBLIC_KEYS=e1:" + base64.StdEncoding.EncodeToString(append([]byte{2}, make([]byte, 31)...))}, []string{
+			`key "e1": not a public key: no point of the curve`,
+		}},
+		{[]string{ed, "STEM_SIGNING_PUBLIC_KEYS=e1:" + base64.StdEncoding.EncodeToString(make([]byte, 32))}, []string{`key "e1": every byte is the same`}},
 		{[]string{ed, "STEM_SIGNING_PRIVATE_KEYS=e1:" + base64.StdEncoding.EncodeToString(make([]byte, 32))}, []string{
 			`key "e1": every byte is the same. Make one: stem signing keygen`,
 		}},

@@ -134,7 +134,7 @@ func FuzzBody(f *testing.F) {
 			HardLimit: time.Duration(hard), SoftLimit: time.Duration(soft), Delay: time.Duration(delay), UniqueKey: uniqueKey, Origin: origin, Group: group,
 		}
 		copy(j.ID[:], id)
-		e := encoders.Get().(*encoder)
+		e := takeEncoder()
 		defer e.put()
 		body, err := e.body(j, HMACSHA256, "v1", "stem")
 		if err != nil {
@@ -217,8 +217,7 @@ func FuzzHeaders(f *testing.F) {
 			name, value, _ := strings.Cut(pair, "\x01")
 			headers[name] = value
 		}
-		e := encoders.New().(*encoder)
-		e.buf = e.buf[:room]
+		e := &encoder{buf: make([]byte, room)}
 		e.headers(9, headers)
 		if e.err != nil {
 			return

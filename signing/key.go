@@ -152,8 +152,21 @@ func (k *key) setPublic(b []byte) error {
 		return fmt.Errorf("%d bytes; an ed25519 public key has %d", len(b), ed25519.PublicKeySize)
 	case keylist.Repeated(b):
 		return errors.New("every byte is the same")
+	case !onCurve(b):
+		return errors.New("not a public key: no point of the curve")
 	}
 	return k.pair(b)
+}
+
+// onCurve tells whether b is a public key that anything can be signed for. The standard library tells only by its error: it is another
+// one than for a signature that does not fit.
+func onCurve(b []byte) bool {
+	verify := func(public ed25519.PublicKey) error {
+		return ed25519.VerifyWithOptions(public, nil, make([]byte, ed25519.SignatureSize), &ed25519.Options{})
+	}
+	good, _ := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public().(ed25519.PublicKey)
+	err := verify(b)
+	return err != nil && err.Error() == verify(good).Error()
 }
 
 // setPrivate takes a seed, or a seed with its public key.

@@ -1,6 +1,8 @@
 package signing
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +16,12 @@ func keyFile(t *testing.T, variable, entries string) string {
 	return variable + "=" + writeFile(t, filepath.Join(t.TempDir(), "keys.json"), `{"keys": [`+entries+`]}`, 0o600)
 }
 
+// publicOf returns the public key of a seed.
+func publicOf(t *testing.T, seed string) string {
+	t.Helper()
+	return base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(unbase64(t, seed))[32:])
+}
+
 func TestKeyFile(t *testing.T) {
 	t.Parallel()
 	ring := ringOf(
@@ -22,7 +30,7 @@ func TestKeyFile(t *testing.T) {
 			t, "STEM_SIGNING_KEYS_FILE",
 			`{"id": "v1", "alg": "hmac-sha256", "secret": "`+key2+`", "state": "verify", "uses": ["job", "schedule"]},
 			{"id": "e1", "alg": "ed25519", "private": "`+key1+`", "state": "sign"},
-			{"id": "e2", "alg": "ed25519", "public": "`+secret(1, 32)+`", "state": "verify", "uses": ["control"]},
+			{"id": "e2", "alg": "ed25519", "public": "`+publicOf(t, secret(1, 32))+`", "state": "verify", "uses": ["control"]},
 			{"id": "v0", "alg": "hmac-sha256", "state": "revoked"}`,
 		),
 	)

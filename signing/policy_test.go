@@ -42,7 +42,7 @@ func TestJudge(t *testing.T) {
 
 func TestCheckTimes(t *testing.T) {
 	t.Parallel()
-	at := func(after time.Duration) time.Time { return pageTime.Add(after) }
+	at := pageTime.Add
 	none := func(j *Job) { j.RunAt = time.Time{} }
 	delay := func(d time.Duration) func(*Job) { return func(j *Job) { j.RunAt, j.Delay = time.Time{}, d } }
 	const us, day = time.Microsecond, 24 * time.Hour

@@ -78,7 +78,7 @@ func (r *Ring) Sign(m Message) (Signature, error) {
 	if err != nil {
 		return Signature{}, err
 	}
-	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	e := takeEncoder()
 	defer e.put()
 	message, err := e.message(m, kind.mediaType, k.alg, k.id, c.audience)
 	if err != nil {
@@ -132,7 +132,7 @@ func (r *Ring) Verify(m Message, s Signature) error {
 	case s.Algorithm != k.alg:
 		return refuse(Invalid, s.KeyID, "key %q is of %s, the signature says %s", s.KeyID, k.alg, abbreviate(s.Algorithm))
 	}
-	e := encoders.Get().(*encoder) //nolint:errcheck // the pool holds nothing else
+	e := takeEncoder()
 	defer e.put()
 	message, err := e.message(m, kind.mediaType, k.alg, k.id, c.audience)
 	if err != nil {

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -64,27 +65,16 @@ func (s vectorSignature) signature(t *testing.T) Signature {
 // ring makes the ring of a vector's key, the way that an operator does.
 func (k vectorKey) ring(t *testing.T, audience string) *Ring {
 	t.Helper()
-	entry := fileKey{ID: k.ID, Alg: k.Alg, State: k.State}
-	if k.State == "" {
-		entry.State = StateSign
-	}
+	field, material := "public", k.Public
 	switch {
 	case k.Secret != "":
-		entry.Secret = base64.StdEncoding.EncodeToString(unhex(t, k.Secret))
+		field, material = "secret", k.Secret
 	case k.Private != "":
-		entry.Private = base64.StdEncoding.EncodeToString(unhex(t, k.Private))
-	default:
-		entry.Public = base64.StdEncoding.EncodeToString(unhex(t, k.Public))
+		field, material = "private", k.Private
 	}
-	text, err := json.Marshal(map[string][]fileKey{"keys": {entry}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ringOf(t, "STEM_SIGNING_KEYS_FILE="+path, "STEM_SIGNING_AUDIENCE="+audience)
+	entry := fmt.Sprintf(`{"id": %q, "alg": %q, "state": %q, %q: %q}`,
+		k.ID, k.Alg, cmp.Or(k.State, StateSign), field, base64.StdEncoding.EncodeToString(unhex(t, material)))
+	return ringOf(t, keyFile(t, "STEM_SIGNING_KEYS_FILE", entry), "STEM_SIGNING_AUDIENCE="+audience)
 }
 
 // ringOf makes the ring of an environment that has nothing wrong.

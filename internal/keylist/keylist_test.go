@@ -15,7 +15,7 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string][]Entry{
 		"v1:a":                         {{"v1", "a"}},
 		"v1:a,v2:b":                    {{"v1", "a"}, {"v2", "b"}},
-		" v1:a ,\n\tv2:b\r\n, ":        {{"v1", "a"}, {"v2", "b"}},
+		"v1:a ,\n\tv2:b\r\n,":          {{"v1", "a"}, {"v2", "b"}},
 		"v1:a:b":                       {{"v1", "a:b"}},
 		"v1:":                          {{"v1", ""}},
 		strings.Repeat("i", 64) + ":a": {{strings.Repeat("i", 64), "a"}},
