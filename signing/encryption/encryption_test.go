@@ -251,3 +251,22 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// FuzzOpen: whatever stands in a row, it opens to what was sealed or not at all.
+func FuzzOpen(f *testing.F) {
+	ring := ringOf(f, "STEM_ENCRYPTION_KEYS=k1:"+masterKey(f, 0))
+	stored, err := ring.Seal(pageJob(), []byte("attack at dawn"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(stored)
+	f.Add([]byte{1, 2, 'k', '1'})
+	f.Add([]byte{1, 0xff})
+	f.Add(bytes.Repeat([]byte{1}, 200))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		plain, err := ring.Open(pageJob(), b)
+		if opened := bytes.Equal(b, stored); opened != (err == nil) || !opened && plain != nil {
+			t.Errorf("%x opens to %q, %v", b, plain, err)
+		}
+	})
+}
