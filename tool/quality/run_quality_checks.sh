@@ -4,7 +4,8 @@
 #   tool/quality/run_quality_checks.sh [--keep-going] [--only STEP]... [--skip STEP]...
 #
 # Steps, in order:
-#   setup        Postgres (default, oldest, newest major), PgBouncer, linters and the pinned Go tools
+#   setup        Postgres (default, oldest, newest major), PgBouncer, Python and OpenSSL (they check the signatures' vectors),
+#                linters and the pinned Go tools
 #   format       gofumpt, goimports, shfmt, sqlc drift, go mod tidy, go fix
 #   analyze      go vet, golangci-lint, shellcheck, squawk over the migrations, yamllint
 #   unit         go test -race -shuffle=on, everything but integration/, chaos/ and cmd/; bench/ too
@@ -107,6 +108,8 @@ step_setup() {
   check shellcheck need shellcheck shellcheck
   check yamllint need yamllint yamllint
   check pgbouncer need pgbouncer pgbouncer
+  check python3 need python3 python3
+  check openssl need openssl openssl
   check 'Go modules' in_each_module go mod download
   check tools tool/quality/install_tools.sh
   check 'Postgres, default' ensure_postgres

@@ -136,7 +136,7 @@ value and where it came from.
 
 Secrets may stand in files: STEM_DATABASE_URL_FILE names one that only its owner may read. systemd credentials named
 database-url and listen-url are found under $CREDENTIALS_DIRECTORY. A variable that nobody knows is a warning, an error
-with STEM_STRICT_ENV=true, and always an error when it begins with STEM_SIGNING_ or STEM_TLS_.
+with STEM_STRICT_ENV=true, and always an error when it begins with STEM_SIGNING_, STEM_ENCRYPTION_ or STEM_TLS_.
 
 Settings, with their keys in stem.yaml:
 

@@ -137,6 +137,12 @@ func TestMistakes(t *testing.T) {
 			"unknown variable STEM_SIGNING_KEY. Did you mean STEM_SIGNING_KEYS?",
 		},
 		{
+			"encryption is always strict", "",
+			[]string{"STEM_ENCRYPTION_KEY=x"},
+			78,
+			"unknown variable STEM_ENCRYPTION_KEY. Did you mean STEM_ENCRYPTION_KEYS?",
+		},
+		{
 			"TLS is always strict", "",
 			[]string{"STEM_TLS_CACERT=x"},
 			78,
@@ -233,7 +239,7 @@ func TestNamesOfLaterPartsAreKnown(t *testing.T) {
 	t.Parallel()
 	var environ []string
 	for _, name := range config.Environment() {
-		if strings.HasPrefix(name, "STEM_SIGNING_") || strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
+		if strings.HasPrefix(name, "STEM_SIGNING_") || strings.HasPrefix(name, "STEM_ENCRYPTION_") || strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
 			environ = append(environ, name+"=x")
 		}
 	}

@@ -100,7 +100,7 @@ func (l *loader) databaseFlag() dsn.DSN {
 		return l.parse("", value, source+" env:"+variable)
 	}
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
-		return l.parse("", l.readSecret(path, "--database-url", private), source+" file:"+path)
+		return l.parse("", l.readSecret(path, "--database-url"), source+" file:"+path)
 	}
 	d := l.parse("", text, source)
 	if d.HasPassword() {

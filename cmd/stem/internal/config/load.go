@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/internal/secretfile"
 )
 
 const retriesName = "STEM_DEFAULT_MAX_RETRIES"
@@ -42,7 +43,7 @@ func Load(src Sources) (*Config, []*fault.Error, error) {
 	l.file()
 	l.environment()
 	l.flags()
-	cfg := &Config{credentials: l.env[credentialsDirectory] != ""}
+	cfg := &Config{credentials: l.env[secretfile.CredentialsDirectory] != ""}
 	l.urls(cfg)
 	l.fill(cfg)
 	if len(l.problems) == 0 {

@@ -14,15 +14,15 @@ import (
 // secretNames are variables whose value may stand in a file named by NAME_FILE.
 var secretNames = append([]string{
 	"STEM_DATABASE_URL", "STEM_LISTEN_URL",
-	"STEM_SIGNING_KEYS", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS",
+	"STEM_SIGNING_KEYS", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS", "STEM_ENCRYPTION_KEYS",
 }, aliasNames...)
 
-// laterNames are known, and read elsewhere than in settings: by signing, TLS, telemetry, the services and their
+// laterNames are known, and read elsewhere than in settings: by signing, encryption, TLS, telemetry, the services and their
 // templates, the commands that Stem starts, and the tests.
 var laterNames = []string{
 	"STEM_STRICT_ENV", "STEM_ENV",
 	"STEM_SIGNING_ALGORITHM", "STEM_SIGNING_ACTIVE_KEY", "STEM_SIGNING_POLICY", "STEM_SIGNING_AUDIENCE",
-	"STEM_SIGNING_KEYS", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS",
+	"STEM_SIGNING_KEYS", "STEM_SIGNING_PUBLIC_KEYS", "STEM_SIGNING_PRIVATE_KEYS", "STEM_ENCRYPTION_KEYS",
 	"STEM_TLS_CA_CERT", "STEM_TLS_CLIENT_CERT", "STEM_TLS_CLIENT_KEY", "STEM_TLS_ALLOW_INSECURE",
 	"STEM_TLS_I_UNDERSTAND", "STEM_TLS_NEGOTIATION",
 	"STEM_ROUTING_CONFIG", "STEM_SCHEDULE_FILE", "STEM_WORKER_BROADCASTS",
@@ -65,7 +65,7 @@ func Environment() []string {
 	return slices.Compact(names)
 }
 
-// unknownNames finds the variables that look like ours and are not. A misspelt one about signing or TLS would switch a
+// unknownNames finds the variables that look like ours and are not. A misspelt one about signing, encryption or TLS would switch a
 // protection off, so it is always a mistake.
 func (l *loader) unknownNames() {
 	strict, known := l.truth("STEM_STRICT_ENV"), Environment()
@@ -82,7 +82,7 @@ func (l *loader) unknownNames() {
 		} else if near, ok := nearest.Name(n, slices.Values(known)); ok {
 			text += ". Did you mean " + near + "?"
 		}
-		protects := strings.HasPrefix(n, "STEM_SIGNING_") || strings.HasPrefix(n, "STEM_TLS_")
+		protects := strings.HasPrefix(n, "STEM_SIGNING_") || strings.HasPrefix(n, "STEM_ENCRYPTION_") || strings.HasPrefix(n, "STEM_TLS_")
 		if strict || protects {
 			l.add(fault.Config("unknown_variable", "%s", text).About(n))
 			continue
