@@ -2,7 +2,6 @@ package queue
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"math"
 	"strings"
@@ -103,20 +102,6 @@ func TestPayloadErrors(t *testing.T) {
 	_, err := q.Enqueue(t.Context(), nil, Raw("t", []byte("{}"), ""), Raw("t", []byte("{}"), "", Priority(10)))
 	if want := "queue: enqueue t: invalid job: job 1: priority: want 0 to 9, got 10"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-// TestCanonicalHeaders holds the form that is signed to its vectors.
-func TestCanonicalHeaders(t *testing.T) {
-	t.Parallel()
-	for want, headers := range map[string]map[string]string{
-		"b5b4fb23f71ac65a6666227d3e1ce3b3fbde0c317c821f3719e4472c70f03586": {"tenant": "t1", "traceparent": "00-aa-bb-01"},
-		"df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119": nil,
-	} {
-		sum := sha256.Sum256((&Envelope{Headers: headers}).CanonicalHeaders())
-		if got := hex.EncodeToString(sum[:]); got != want {
-			t.Errorf("%v: got %s, want %s", headers, got, want)
-		}
 	}
 }
 

@@ -11,5 +11,5 @@
 // own, and SQL wraps a *sql.Tx, *sql.DB or *sql.Conn that was opened with pgx's database/sql driver. Everything that can be
 // checked is checked before any SQL is sent, because an error from the server would spoil the caller's transaction.
 //
-// A job's envelope (Envelope) is immutable: inserted once, signed if a Signer is configured, never updated.
+// A job's envelope (Envelope) is immutable: inserted once, signed if Config.Signer has a key, never updated.
 package queue

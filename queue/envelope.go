@@ -1,15 +1,14 @@
 package queue
 
 import (
-	"encoding/binary"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/signing"
 )
 
-// An Envelope is what is stored of a job and never changes: what a Signer signs. Times are in UTC, to the microsecond.
+// An Envelope is what is stored of a job and never changes: see Signed. Times are in UTC, to the microsecond.
 type Envelope struct {
 	ID      uuid.UUID
 	Task    string
@@ -33,35 +32,15 @@ type Envelope struct {
 	Group          string
 	IssuedAt       time.Time // the producer's clock
 
-	Signature Signature // zero means unsigned
+	Signature signing.Signature // zero means unsigned
 }
 
-// A Signature over an envelope: see Signer.
-type Signature struct {
-	Bytes     []byte
-	KeyID     string
-	Algorithm string // hmac-sha256 or ed25519
-}
-
-// A Signer signs envelopes before they are stored. It must be safe for concurrent use. When it fails, the enqueue fails.
-type Signer interface {
-	SignJob(*Envelope) (Signature, error)
-}
-
-// A Verifier checks envelopes before any user code sees them. It must be safe for concurrent use.
-type Verifier interface {
-	VerifyJob(*Envelope) error
-}
-
-// CanonicalHeaders returns the headers in the one form that is signed: a count, then each name and value with its length,
-// big endian, sorted by the bytes of the names.
-func (e *Envelope) CanonicalHeaders() []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(e.Headers))) //nolint:gosec // at most 64 headers
-	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		for _, text := range []string{name, e.Headers[name]} {
-			b = binary.BigEndian.AppendUint32(b, uint32(len(text))) //nolint:gosec // at most 16 KiB
-			b = append(b, text...)
-		}
+// Signed is what the signature is over: everything but the signature.
+func (e *Envelope) Signed() signing.Job {
+	return signing.Job{
+		ID: e.ID, Task: e.Task, Queue: e.Queue, Codec: e.Codec, Payload: e.Payload, Headers: e.Headers,
+		RunAt: e.RunAt, Delay: e.Delay, IssuedAt: e.IssuedAt, ExpiresAt: e.ExpiresAt, NominalAt: e.NominalAt,
+		Priority: e.Priority, MaxAttempts: e.MaxAttempts, HardLimit: e.HardLimit, SoftLimit: e.SoftLimit,
+		UniqueKey: e.UniqueKey, Origin: e.Origin, PayloadVersion: e.PayloadVersion, Group: e.Group,
 	}
-	return b
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/stemqueue/stem/internal/store"
+	"github.com/stemqueue/stem/signing"
 )
 
 // MaxPayload is the largest payload that the database takes, in bytes; Config.MaxPayloadBytes may ask for less.
@@ -19,8 +20,8 @@ const MaxPayload = 16 << 20
 
 // Config configures a Queue. The zero value is ready for use and signs nothing.
 type Config struct {
-	// Signer signs every envelope. Nil means unsigned: workers under policy "required" refuse such jobs.
-	Signer Signer
+	// Signer signs every envelope. Nil means unsigned: workers under the policy "required" refuse such jobs.
+	Signer *signing.Ring
 	// DefaultQueue is where jobs go that name none; "" means "default".
 	DefaultQueue string
 	// DefaultMaxAttempts is for jobs that set none; 0 means 20.
@@ -65,6 +66,9 @@ func New(config Config) (*Queue, error) {
 	if c.MaxPayloadBytes < 1 || c.MaxPayloadBytes > MaxPayload {
 		return nil, fmt.Errorf("queue: %w: max payload bytes: want an integer from 1 to %d, got %d", ErrInvalid, MaxPayload, c.MaxPayloadBytes)
 	}
+	if err := c.Signer.CanSign(signing.UseJob); err != nil {
+		return nil, fmt.Errorf("queue: signer: %w", err)
+	}
 	return &Queue{config: c, sharings: sharings{of: map[sharingKey]*sharing{}, patience: sharedPatience}}, nil
 }
 
@@ -100,6 +104,19 @@ func (q *Queue) Enqueue(ctx context.Context, db DB, requests ...Request) ([]Rece
 	return enqueue(ctx)
 }
 
+// sign signs what is about to be sent. Nothing is ever sent unsigned because it could not be signed.
+func (q *Queue) sign(jobs []built) error {
+	for i := range jobs {
+		e := &jobs[i].envelope
+		signed := e.Signed()
+		var err error
+		if e.Signature, err = q.config.Signer.Sign(&signed); err != nil {
+			return fmt.Errorf("queue: sign %s: %w", e.Task, err)
+		}
+	}
+	return nil
+}
+
 // insert signs and sends.
 func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
 	for i := range jobs {
@@ -107,13 +124,9 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 		if problems := headerProblems(e.Headers); len(problems) > 0 { // hooks may have added some
 			return nil, fmt.Errorf("queue: enqueue %s: %w: %s", e.Task, ErrInvalid, problems[0])
 		}
-		if q.config.Signer == nil {
-			continue
-		}
-		var err error
-		if e.Signature, err = q.config.Signer.SignJob(e); err != nil {
-			return nil, fmt.Errorf("queue: sign %s: %w", e.Task, err)
-		}
+	}
+	if err := q.sign(jobs); err != nil {
+		return nil, err
 	}
 	receipts, doubt, err := q.attempt(ctx, db, jobs)
 	switch {
@@ -138,13 +151,8 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 }
 
 func (q *Queue) insertAgain(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
-	if q.config.Signer != nil {
-		for i := range jobs {
-			var err error
-			if jobs[i].envelope.Signature, err = q.config.Signer.SignJob(&jobs[i].envelope); err != nil {
-				return nil, fmt.Errorf("queue: sign %s: %w", jobs[i].envelope.Task, err)
-			}
-		}
+	if err := q.sign(jobs); err != nil {
+		return nil, err
 	}
 	receipts, doubt, err := q.attempt(ctx, db, jobs)
 	if doubt {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 )
 
 // Config configures a Worker. The zero value works the queue "default" with GOMAXPROCS × 8 slots.
@@ -41,8 +41,12 @@ type Config struct {
 	ListenConfig *pgx.ConnConfig
 	// PollOnly turns LISTEN off: jobs are found by polling alone.
 	PollOnly bool
-	// Verifier checks every job before anything else sees it; nil means that signatures are not looked at.
-	Verifier queue.Verifier
+	// Keys verify the signature of every job before anything else sees it, by the ring's own policy; nil means that signatures
+	// are not looked at.
+	Keys *signing.Ring
+	// UnsignedQueues are those whose unsigned jobs run although the policy is "required": for jobs that SQL enqueues. What is
+	// signed there must be valid all the same.
+	UnsignedQueues []string
 	// Middleware wraps every handler, the first outermost.
 	Middleware []Middleware
 	// Logger gets lifecycle changes (Info), what healed itself (Warn) and what needs somebody (Error); nil discards.
@@ -84,6 +88,11 @@ func (c Config) check() error {
 		}
 		if slots < 1 || slots > maxSlots {
 			add("queue %q: want 1 to %d slots, got %d", name, maxSlots, slots)
+		}
+	}
+	for _, name := range c.UnsignedQueues {
+		if _, works := c.Queues[name]; !works {
+			add("unsigned queue %q is none of this worker's queues", name)
 		}
 	}
 	for _, text := range []struct {

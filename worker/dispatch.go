@@ -26,6 +26,7 @@ type dispatcher struct {
 	totals  totals
 
 	runners runners
+	doubts  doubts
 
 	activeMu sync.Mutex
 	active   map[*held]struct{} // whose handlers run
@@ -288,8 +289,12 @@ func (s *session) stats() map[string]any {
 	for _, l := range s.lines {
 		buffered += len(l.buffer)
 	}
-	return map[string]any{
+	all := map[string]any{
 		"held": s.pending, "buffered": buffered, "claimed": s.totals.claimed, "completed": s.totals.completed,
 		"failed": s.totals.failed, "lost": s.totals.lost,
 	}
+	if keys := s.keyStats(); keys != nil {
+		all["signing"] = keys
+	}
+	return all
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stemqueue/stem/internal/claim"
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 )
 
 // How long a job may be put back because this worker does not know how to run it. An unknown task is not given up while
@@ -95,10 +96,8 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 		return reject("malformed_row", "headers: %v", err)
 	}
 	run.Headers = headers
-	if s.config.Verifier != nil {
-		if err := s.config.Verifier.VerifyJob(&run.Envelope); err != nil {
-			return reject("signature_invalid", "%v", err)
-		}
+	if early := s.verify(h); early != nil {
+		return nil, early
 	}
 	if h.expired {
 		return nil, &outcome{verb: verbExpired}
@@ -137,7 +136,7 @@ func newHeld(row *store.ClaimRow, id, worker uuid.UUID) *held {
 				HardLimit: micros(row.HardLimitUs.Int64), SoftLimit: micros(row.SoftLimitUs.Int64),
 				UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin.String, store.UsualOrigin),
 				PayloadVersion: int(row.PayloadVersion.Int32), Group: row.GroupName.String, IssuedAt: utc(row.IssuedAt.Time),
-				Signature: queue.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
+				Signature: signing.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
 			},
 			Attempt: int(row.Attempt), Failures: int(row.Failures.Int16), Crashes: int(row.Crashes.Int16), Releases: int(row.Releases.Int16),
 			Generation: cmp.Or(int(row.Generation.Int16), 1), EnqueuedAt: utc(row.CreatedAt.Time), ClaimedAt: utc(row.ClaimedAt.Time),

@@ -88,9 +88,9 @@ func (s *session) fenceLoop(life context.Context) {
 	}
 }
 
-// renewLoop sends the heartbeat.
+// renewLoop sends the heartbeat, the first at once: it carries what a registration does not.
 func (s *session) renewLoop(life context.Context) {
-	timer := time.NewTimer(s.config.Heartbeat)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
