@@ -28,6 +28,19 @@ func ParseName(s string) (string, error) {
 	return s, nil
 }
 
+// ParseNames reads a list of names between commas.
+func ParseNames(s string) ([]string, error) {
+	var names []string
+	for part := range strings.SplitSeq(s, ",") {
+		name, err := ParseName(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
 // Name is one name.
 type Name string
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 )
 
 // enqueued is a job as "stem enqueue" prints it.
@@ -111,17 +112,31 @@ func newEnqueue(a *App) *cobra.Command {
 	return cmd
 }
 
+// producer enqueues and signs as the settings say.
+func (a *App) producer() (*queue.Queue, error) {
+	q, err := queue.New(queue.Config{
+		Signer:       a.Config.Keys,
+		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
+	})
+	switch {
+	case errors.Is(err, signing.ErrNoKey):
+		return nil, fault.Config("no_signing_key", "%s", plain(err)).About("STEM_SIGNING_ACTIVE_KEY").Because(err).
+			WithHint("workers under the policy %q refuse what is unsigned; name the key that signs with STEM_SIGNING_ACTIVE_KEY", "required")
+	case err != nil:
+		return nil, fault.Config("bad_setting", "%s", plain(err)).Because(err)
+	}
+	return q, nil
+}
+
 func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	ctx := cmd.Context()
 	payload, err := readInput(a, o.args)
 	if err != nil {
 		return err
 	}
-	q, err := queue.New(queue.Config{
-		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
-	})
+	q, err := a.producer()
 	if err != nil {
-		return fault.Config("bad_setting", "%s", plain(err)).Because(err)
+		return err
 	}
 	request := queue.Raw(task, payload, "", o.options(cmd)...)
 	// A rehearsal: what is wrong with the job is said before anything is dialled.

@@ -13,6 +13,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/signing"
 	"github.com/stemqueue/stem/worker"
 	"github.com/stemqueue/stem/worker/tasksfile"
 )
@@ -55,7 +56,8 @@ func newWorkerRun(a *App) *cobra.Command {
 		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file.\n\n" +
 			"SIGTERM makes it drain: it claims nothing more and ends when what runs has ended, or after the shutdown grace and\n" +
 			"two seconds. SIGINT stops what runs and puts it back within two seconds; a second one does not wait for what would\n" +
-			"not stop, nor does SIGQUIT, which also prints all goroutines. SIGHUP is logged and changes nothing.",
+			"not stop, nor does SIGQUIT, which also prints all goroutines. SIGHUP reads the signing keys\n" +
+			"again: new ones count at once; when anything is wrong the old ones stay.",
 		Example: "  stem worker run --tasks-file tasks.yaml\n  stem worker run --queue mail=10 --queue default",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -120,11 +122,33 @@ func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *w
 	if direct != nil {
 		direct(w)
 	}
+	a.sayKeys(ctx)
 	if err := w.Run(ctx); err != nil {
 		return err // the process ends: a pool that is in trouble is not waited for
 	}
 	pool.Close()
 	return nil
+}
+
+// sayKeys logs what jobs are verified with, and what is allowed that should not stay.
+func (a *App) sayKeys(ctx context.Context) {
+	if a.Config.Keys.Policy() != signing.Off {
+		a.Log.InfoContext(ctx, "signing", "ring", a.Config.Keys)
+	}
+	for _, warning := range a.Config.Keys.Warnings() {
+		a.Log.WarnContext(ctx, "signing", "warning", warning)
+	}
+}
+
+// reloadKeys reads files and credentials again. The ring keeps what it has when anything is wrong.
+func (a *App) reloadKeys(ctx context.Context) {
+	err := a.Config.Keys.Reload()
+	for _, problem := range config.KeyProblems(err) {
+		a.Log.ErrorContext(ctx, "signing keys not reloaded; those of before stay", "error", problem)
+	}
+	if err == nil {
+		a.sayKeys(ctx)
+	}
 }
 
 // workerConfig is what the settings say.
@@ -135,6 +159,7 @@ func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
 		Lease: s.Lease, Heartbeat: s.Heartbeat, PollInterval: s.PollInterval,
 		ShutdownGrace: cmp.Or(s.ShutdownGrace, -1), // nought is none here, the default there
 		PollOnly:      pollOnly, Logger: a.Log,
+		Keys: s.Keys, UnsignedQueues: s.UnsignedQueues,
 	}
 	for _, q := range s.WorkerQueues {
 		c.Queues[q.Queue] = cmp.Or(q.Slots, s.Concurrency)

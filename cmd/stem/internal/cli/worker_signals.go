@@ -53,7 +53,8 @@ func (a *App) shutdownOnSignal(ctx context.Context) *workerSignals {
 func (s *workerSignals) take(sig os.Signal) {
 	switch sig {
 	case syscall.SIGHUP:
-		s.Log.InfoContext(s.ctx, "nothing to reload: settings are read at the start, and the log is stderr", "signal", sig.String())
+		s.Log.InfoContext(s.ctx, "reading the signing keys again", "signal", sig.String())
+		s.reloadKeys(s.ctx)
 	case syscall.SIGTERM:
 		s.shutdown(sig, worker.Warm)
 	case os.Interrupt:

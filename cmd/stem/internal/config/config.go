@@ -13,12 +13,14 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 )
 
 // Config is every setting, checked. Make one with [Load].
 type Config struct {
 	Database dsn.DSN // not given when no source names one; see RequireDatabase
 	Listen   dsn.DSN // for LISTEN, when Database is a pooler; may be not given
+	Keys     *signing.Ring
 
 	Namespace          string
 	Concurrency        int
@@ -30,6 +32,7 @@ type Config struct {
 	Heartbeat          time.Duration
 	PollInterval       time.Duration
 	WorkerQueues       arg.Slots // empty: the default queue
+	UnsignedQueues     []string
 	WorkerNode         string
 	TasksFile          string
 	LogLevel           string // debug, info, warn, error
@@ -136,6 +139,10 @@ func settings() []setting {
 		{
 			key: "worker.queues", env: "STEM_WORKER_QUEUES",
 			set: func(c *Config, s string) error { return c.WorkerQueues.Set(s) },
+		},
+		{
+			key: "worker.unsigned_queues", env: "STEM_WORKER_UNSIGNED_QUEUES",
+			set: func(c *Config, s string) (err error) { c.UnsignedQueues, err = arg.ParseNames(s); return err },
 		},
 		{key: "worker.node", env: "STEM_WORKER_NODE", value: hostNode(), set: setNode},
 		{

@@ -2,10 +2,12 @@ package config_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/signing"
 )
 
 // load reads settings from an environment and a stem.yaml, away from those of this machine.
@@ -239,13 +242,42 @@ func TestNamesOfLaterPartsAreKnown(t *testing.T) {
 	t.Parallel()
 	var environ []string
 	for _, name := range config.Environment() {
-		if strings.HasPrefix(name, "STEM_SIGNING_") || strings.HasPrefix(name, "STEM_ENCRYPTION_") || strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
+		if strings.HasPrefix(name, "STEM_ENCRYPTION_") || strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
 			environ = append(environ, name+"=x")
 		}
 	}
 	_, warnings, err := load(t, "", environ...)
 	if err != nil || len(warnings) > 0 {
 		t.Error(err, warnings)
+	}
+}
+
+// TestKeysAreLoaded: every mistake of a ring is a fault of its own, with the exit code of its kind; the ring says itself which names of
+// STEM_SIGNING_ there are.
+func TestKeysAreLoaded(t *testing.T) {
+	t.Parallel()
+	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
+	c, _, err := load(t, "", "STEM_SIGNING_KEYS=v1:"+key, "STEM_SIGNING_ACTIVE_KEY=v1")
+	if err != nil || c.Keys.Policy() != signing.Required || c.Keys.CanSign(signing.UseJob) != nil {
+		t.Errorf("got %v, %v", c, err)
+	}
+	if c, _, err := load(t, ""); err != nil || c.Keys.Policy() != signing.Off {
+		t.Errorf("without a variable: %v, %v", c, err)
+	}
+	open := write(t, filepath.Join(t.TempDir(), "keys"), "v1:"+key, 0o644)
+	_, _, err = load(t, "", "STEM_SIGNING_KEYS_FILE="+open, "STEM_SIGNING_KEYZ=v1", "STEM_SIGNING_POLICY=on")
+	var got []string
+	for _, problem := range err.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // what Load joined
+		f, _ := errors.AsType[*fault.Error](problem)
+		got = append(got, strconv.Itoa(f.Exit)+" "+f.Code+" "+f.Message)
+	}
+	want := []string{
+		"78 bad_signing unknown variable STEM_SIGNING_KEYZ. Did you mean STEM_SIGNING_KEYS?",
+		"77 secret_readable STEM_SIGNING_KEYS_FILE: " + open + ": readable by others (0644); chmod 0600 or use LoadCredential",
+		`78 bad_signing STEM_SIGNING_POLICY: want required, permissive or off, got "on"`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

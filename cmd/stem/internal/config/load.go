@@ -45,6 +45,7 @@ func Load(src Sources) (*Config, []*fault.Error, error) {
 	l.flags()
 	cfg := &Config{credentials: l.env[secretfile.CredentialsDirectory] != ""}
 	l.urls(cfg)
+	l.keys(cfg)
 	l.fill(cfg)
 	if len(l.problems) == 0 {
 		l.add(cfg.check())
