@@ -31,6 +31,22 @@
 // Keys are bytes in the memory of the process. Go can neither keep them from being copied nor overwrite the copies, so a core dump
 // or swap may hold them.
 //
+// # Keys
+//
+// A list of keys is "id:base64,id:base64", in the variable or in the file that the name with _FILE gives. A file may be JSON instead, and
+// then says of each key what it is good for:
+//
+//	{"keys": [
+//	  {"id": "v2", "alg": "hmac-sha256", "secret": "…", "state": "sign", "uses": ["job", "schedule", "result"]},
+//	  {"id": "v1", "alg": "hmac-sha256", "secret": "…", "state": "verify"},
+//	  {"id": "e1", "alg": "ed25519", "public": "…", "state": "verify", "uses": ["control"]},
+//	  {"id": "v0", "alg": "hmac-sha256", "state": "revoked"}
+//	]}
+//
+// An Ed25519 key has "private" or "public" for "secret". Without uses a key has all. STEM_SIGNING_ACTIVE_KEY names the key that signs; where
+// it does not, the only one in a file with the state sign and that use does, so that [Ring.Reload] can switch keys. What a revoked
+// key has signed is refused, and told apart from what an unknown one has.
+//
 // # The bytes
 //
 // Version 1, for other implementations. Numbers are big endian. A message is a list of fields, numbered in ascending order; a field

@@ -87,6 +87,7 @@ func (e *encoder) body(m Message, alg, keyID, audience string) ([]byte, error) {
 
 // message encodes what is signed: "DSSEv1", the type and the body, each with its length.
 func (e *encoder) message(m Message, mediaType, alg, keyID, audience string) ([]byte, error) {
+	e.bare = false
 	body, err := e.body(m, alg, keyID, audience)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,6 @@ func AssociatedData(m Message, algorithm, keyID, audience string) ([]byte, error
 	defer e.put()
 	e.bare = true
 	body, err := e.body(m, algorithm, keyID, audience)
-	e.bare = false
 	if err != nil {
 		return nil, fmt.Errorf("signing: %s: %w", kindOf(m).name, err)
 	}

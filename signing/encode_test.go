@@ -97,6 +97,9 @@ func TestEncoderForgets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
+		if data, err := AssociatedData(pageJob(), "a256gcm", "k1", "stem"); err != nil || len(fieldsOf(t, data)) != 14 {
+			t.Fatalf("%x, %v", data, err)
+		}
 		for _, bad := range []*Job{fullJob(), with(func(j *Job) { j.Task = "" }), with(func(j *Job) { j.Headers = map[string]string{"a": "\x00"} })} {
 			_, _ = ring.Sign(bad)
 		}

