@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 )
 
 // What a quiet machine of 2 vCPU gave for River 0.51.1 (PG 15, TCP, 160 bytes of padding).
@@ -40,7 +45,36 @@ func drainScenarios() []scenario {
 				both("100 slots, default settings", setting{slots: 100, defaults: true}, riverDefault, l.count(200_000, 10_000, 500)),
 			}, p.close, nil
 		}},
+		{name: "signing", about: "Stem alone: the drain with every job signed and verified (hmac-sha256, policy required), beside the one without", unit: "jobs/s", takes: 2, gives: costs, open: signedDrain},
 	}
+}
+
+// signedDrain are two producers and workers on one database, of which one has a key.
+func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
+	plain, err := openStem(ctx, l, "bench_stem", 8)
+	if err != nil {
+		return nil, nil, err
+	}
+	key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("stem"), 8))
+	ring, err := signing.FromEnviron([]string{"STEM_SIGNING_KEYS=v1:" + key, "STEM_SIGNING_ACTIVE_KEY=v1"})
+	if err != nil {
+		plain.close()
+		return nil, nil, err
+	}
+	q, err := queue.New(queue.Config{Signer: ring})
+	signed := &stemSide{p: plain.p, q: q, keys: ring}
+	v := variant{name: "1 000 slots"}
+	for name, s := range map[string]*stemSide{"stem, signed": signed, "stem": plain} {
+		v.contenders = append(v.contenders, contender{name: name, settings: s.describe(setting{slots: 1000}), run: func(ctx context.Context) (sample, error) {
+			if err := s.reset(ctx); err != nil {
+				return sample{}, err
+			}
+			return drain(ctx, l, s, setting{slots: 1000}, l.count(200_000, 50_000, 2_000))
+		}})
+	}
+	// The ratio is that of the first to the second.
+	slices.SortFunc(v.contenders, func(a, b contender) int { return len(b.name) - len(a.name) })
+	return []variant{v}, plain.close, err
 }
 
 // pair is both systems, each in a database of its own.

@@ -48,6 +48,7 @@ var floors = []floor{
 	{"pickup p99 at 50/s ÷ River's best", "pickup", "50/s", "river, best", "p99_ms", atMost(1, 0)},
 	{"pickup p99 from commit, half load ÷ River's best", "halfload", "from commit", "river", "p99_ms", atMost(1, 0)},
 	{"pickup p99 from commit, half load, ms", "halfload", "from commit", "", "p99_ms", atMost(50, 0)},
+	{"drain with signatures ÷ without", "signing", "1 000 slots", "stem", "", atLeast(0.9, 0)},
 	{"claim p99, the longest line ÷ a short one", "claim", "a long line", "stem", "p99_ms", atMost(3, 1.5)},
 }
 

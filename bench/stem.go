@@ -9,6 +9,7 @@ import (
 
 	"github.com/stemqueue/stem/db"
 	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
 	"github.com/stemqueue/stem/worker"
 )
 
@@ -16,8 +17,9 @@ var stemTask = queue.NewTask[load]("bench.noop")
 
 // stemSide is Stem.
 type stemSide struct {
-	p *pgxpool.Pool
-	q *queue.Queue
+	p    *pgxpool.Pool
+	q    *queue.Queue
+	keys *signing.Ring
 }
 
 func openStem(ctx context.Context, l *lab, database string, conns int32) (*stemSide, error) {
@@ -58,8 +60,12 @@ func (s *stemSide) database() string    { return s.p.Config().ConnConfig.Databas
 func (s *stemSide) pool() *pgxpool.Pool { return s.p }
 func (s *stemSide) close()              { s.p.Close() }
 
-func (*stemSide) describe(c setting) string {
-	return fmt.Sprintf("Stem (this checkout): %d slots, everything else default; enqueue in calls of up to 1 000 jobs", c.slots)
+func (s *stemSide) describe(c setting) string {
+	text := fmt.Sprintf("Stem (this checkout): %d slots, everything else default; enqueue in calls of up to 1 000 jobs", c.slots)
+	if s.keys != nil {
+		text += "; every job signed"
+	}
+	return text
 }
 
 func (s *stemSide) reset(ctx context.Context) error {
@@ -95,7 +101,7 @@ func (s *stemSide) work(ctx context.Context, c setting, handler func(load)) (fun
 	for i := 1; i < c.queues; i++ {
 		queues[fmt.Sprintf("q%d", i)] = c.slots
 	}
-	w, err := worker.New(s.p, &reg, worker.Config{Queues: queues, Lease: c.lease})
+	w, err := worker.New(s.p, &reg, worker.Config{Queues: queues, Lease: c.lease, Keys: s.keys})
 	if err != nil {
 		return nil, err
 	}
