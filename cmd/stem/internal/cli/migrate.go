@@ -11,6 +11,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/db"
+	"github.com/stemqueue/stem/internal/pgsession"
 )
 
 func newMigrate(a *App) *cobra.Command {
@@ -58,17 +59,13 @@ func (o *migrateOptions) with(ctx context.Context, a *App, do func(*db.Migrator)
 
 // migrator connects to the database. Its statements may take as long as they need: no time limits are set.
 func (a *App) migrator(ctx context.Context, owner string) (*db.Migrator, error) {
-	d, err := a.Config.RequireDatabase()
-	if err != nil {
+	if err := a.chooseDatabase(ctx); err != nil {
 		return nil, err
 	}
-	a.database = d
-	cfg, err := d.Pool()
-	if err != nil {
-		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("database_url"), err)
-	}
-	cfg.ConnConfig.RuntimeParams["application_name"] = "stem/migrate"
-	return db.OpenMigrator(ctx, cfg.ConnConfig, owner)
+	cfg := a.database.Config(a.events(ctx))
+	cfg.AfterConnect = a.suitable
+	pgsession.Name(cfg.RuntimeParams, "stem/migrate")
+	return db.OpenMigrator(ctx, cfg, owner)
 }
 
 func newMigrateUp(a *App) *cobra.Command {

@@ -111,6 +111,8 @@ func (a *App) prepare(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 		a.Log = a.newLogger(cmd)
+		a.daemon = cmd.Annotations[markDaemon] != ""
+		a.insecureBanner(cmd.Context())
 	}
 	if cmd.Annotations[markDaemon] == "" {
 		cmd.SetContext(a.bounded(cmd.Context()))

@@ -13,6 +13,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/internal/pgsession"
 	"github.com/stemqueue/stem/worker"
 	"github.com/stemqueue/stem/worker/tasksfile"
 )
@@ -103,10 +104,7 @@ func (a *App) tasksFile() (*tasksfile.File, error) {
 
 // runWorker runs a worker until ctx is done and it has drained. It shows the worker to direct, unless that is nil, before.
 func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *worker.Registry, pollOnly bool) error {
-	c, err := a.workerConfig(pollOnly)
-	if err != nil {
-		return err
-	}
+	c := a.workerConfig(ctx, pollOnly)
 	// Tasks of a file do not use this pool, and the worker opens connections of its own.
 	pool, err := a.Open(ctx, PoolOptions{Name: "stem/worker/" + c.Node, MaxConns: 1})
 	if err != nil {
@@ -128,7 +126,7 @@ func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *w
 }
 
 // workerConfig is what the settings say.
-func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
+func (a *App) workerConfig(ctx context.Context, pollOnly bool) worker.Config {
 	s := a.Config
 	c := worker.Config{
 		Queues: map[string]int{}, Node: s.WorkerNode, Namespace: s.Namespace, Version: thisBuild().Version,
@@ -143,24 +141,21 @@ func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
 		c.Queues[s.DefaultQueue] = s.Concurrency
 	}
 	if pollOnly {
-		return c, nil
+		return c
 	}
-	var err error
-	c.ListenConfig, err = a.listenConfig("stem/listen/" + c.Node)
-	return c, err
+	c.ListenConfig = a.listenConfig(ctx, "stem/listen/"+c.Node)
+	return c
 }
 
 // listenConfig is the connection of the settings for LISTEN, nil for that of the pool.
-func (a *App) listenConfig(name string) (*pgx.ConnConfig, error) {
+func (a *App) listenConfig(ctx context.Context, name string) *pgx.ConnConfig {
 	if !a.Config.Listen.Given() {
-		return nil, nil //nolint:nilnil // none is an answer
+		return nil
 	}
-	listen, err := a.Config.Listen.Pool()
-	if err != nil {
-		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("listen_url"), err)
-	}
-	listen.ConnConfig.RuntimeParams["application_name"] = name
-	return listen.ConnConfig, nil
+	a.Config.Listen = a.Config.Listen.Negotiate(ctx)
+	listen := a.Config.Listen.Config(a.events(ctx))
+	pgsession.Name(listen.RuntimeParams, name)
+	return listen
 }
 
 // taskNames is for people.

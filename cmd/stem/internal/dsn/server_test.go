@@ -1,0 +1,501 @@
+package dsn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
+	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/internal/pgtest"
+)
+
+const password = "s3cret-of-the-test"
+
+// scene is a server with certificates of its own, and a login on it.
+type scene struct {
+	*pgtest.TLSServer
+
+	t          *testing.T
+	ca, others *pgtest.Authority
+	good       pgtest.Pair // the server's
+	client     pgtest.Pair // of the role app
+}
+
+const (
+	withPassword = "hostssl all app 127.0.0.1/32 scram-sha-256"
+	withBoth     = "hostssl all app 127.0.0.1/32 scram-sha-256 clientcert=verify-full"
+)
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{TLSServer: pgtest.NewTLSServer(t), t: t}
+	s.ca, s.others = pgtest.NewAuthority(t, "authority of the test"), pgtest.NewAuthority(t, "another authority")
+	s.good = s.ca.Issue(t, pgtest.Leaf{Name: "server", Hosts: []string{"localhost", "127.0.0.1"}})
+	s.client = s.ca.Issue(t, pgtest.Leaf{Name: "app", Client: true})
+	s.Exec(t, "create role app login password '"+password+"'")
+	s.present(s.good, withPassword)
+	return s
+}
+
+// present makes the server show a certificate and let in whom the lines say.
+func (s *scene) present(p pgtest.Pair, hba string) {
+	s.t.Helper()
+	s.Configure(s.t, hba, map[string]string{"ssl": "on", "ssl_cert_file": p.Cert, "ssl_key_file": p.Key, "ssl_ca_file": s.ca.File})
+}
+
+func (s *scene) rules(client pgtest.Pair) dsn.TLS {
+	return dsn.TLS{CACert: s.ca.File, ClientCert: client.Cert, ClientKey: client.Key}
+}
+
+// dial connects and returns the error as a command would print it.
+func dial(ctx context.Context, d dsn.DSN) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, d.Config(dsn.Events{}))
+	return conn, fault.From(err, d.Target())
+}
+
+// row is a line of the table of errors.
+type row struct {
+	name     string
+	hba      string            // "" is withPassword
+	settings map[string]string // of the server; nil is none
+	server   *pgtest.Pair      // nil is the good one
+	host     string            // "" is localhost
+	params   string
+	password string // "" is the right one, "-" none
+	rules    *dsn.TLS
+	exit     int
+	message  string // $ stands for the target
+	hint     string
+}
+
+// TestEachErrorNamesItsRemedy provokes each line of the table of errors on a real server.
+func TestEachErrorNamesItsRemedy(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	issue := func(a *pgtest.Authority, leaf pgtest.Leaf) *pgtest.Pair {
+		p := a.Issue(t, leaf)
+		return &p
+	}
+	day := func(n int) time.Time { return time.Now().AddDate(0, 0, n) }
+	with := func(client pgtest.Pair) *dsn.TLS { r := s.rules(client); return &r }
+	foreign, stranger := s.others.Issue(t, pgtest.Leaf{Name: "app", Client: true}), s.ca.Issue(t, pgtest.Leaf{Name: "somebody", Client: true})
+	notClient := s.ca.Issue(t, pgtest.Leaf{Name: "app"})
+	const stamp = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`
+	rows := []row{
+		{
+			name: "unknown CA", server: issue(s.others, pgtest.Leaf{Name: "server", Hosts: []string{"localhost"}}), exit: 69,
+			message: `database unreachable: x509: certificate signed by unknown authority ($)`,
+			hint: `The server's certificate was issued by another authority. STEM_TLS_CA_CERT=` + s.ca.File + ` contains authority of the test. ` +
+				`Point it at the CA that signed the server certificate.`,
+		},
+		{
+			name: "no CA", rules: &dsn.TLS{}, params: "sslmode=verify-full", exit: 69,
+			message: `database unreachable: x509: certificate signed by unknown authority ($)`,
+			hint: `The server's certificate was issued by authority of the test, which this system does not know. ` +
+				`Set STEM_TLS_CA_CERT to the CA that signed the server certificate.`,
+		},
+		{
+			name: "wrong host", server: issue(s.ca, pgtest.Leaf{Name: "server", Hosts: []string{"db.internal", "10.1.2.3"}}), exit: 69,
+			message: `database unreachable: x509: certificate is valid for db.internal, not localhost ($)`,
+			hint:    `Connect to one of db.internal, 10.1.2.3 or reissue the certificate with localhost (subjectAltName=DNS:localhost).`,
+		},
+		{
+			name: "IP used", host: "127.0.0.1", server: issue(s.ca, pgtest.Leaf{Name: "server", Hosts: []string{"localhost"}}), exit: 69,
+			message: `database unreachable: x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs ($)`,
+			hint:    `Connect to one of localhost or reissue the certificate with 127.0.0.1 (subjectAltName=IP:127.0.0.1).`,
+		},
+		{
+			name: "CN only", server: issue(s.ca, pgtest.Leaf{Name: "localhost"}), exit: 69,
+			message: `database unreachable: x509: certificate relies on legacy Common Name field, use SANs instead ($)`,
+			hint:    `Reissue with subjectAltName=DNS:localhost.`,
+		},
+		{
+			name: "server expired", server: issue(s.ca, pgtest.Leaf{Name: "server", Hosts: []string{"localhost"}, From: day(-9), Until: day(-2)}), exit: 69,
+			message: `~database unreachable: x509: certificate has expired or is not yet valid: current time \S+ is after \S+ \($\)`,
+			hint:    `~The certificate of server is valid from ` + stamp + ` to ` + stamp + `; the clock here says ` + stamp + `\. Renew it on the server, or set the clock\.`,
+		},
+		{
+			name: "a client's certificate at the server", server: issue(s.ca, pgtest.Leaf{Name: "server", Hosts: []string{"localhost"}, Client: true}), exit: 69,
+			message: `database unreachable: x509: certificate specifies an incompatible key usage ($)`,
+			hint:    `Reissue the server's certificate for what it is used for: a server's, signed by a CA that may.`,
+		},
+		{
+			name: "no client certificate", hba: withBoth, exit: 77,
+			message: `the database refused the login: connection requires a valid client certificate ($)`,
+			hint:    `Set STEM_TLS_CLIENT_CERT/KEY; the issuer must be in the server's ssl_ca_file.`,
+		},
+		{
+			name: "client certificate of another CA", hba: withBoth, rules: with(foreign), exit: 77,
+			message: `the database refused the login: connection requires a valid client certificate ($)`,
+			hint: `STEM_TLS_CLIENT_CERT (app) was not sent, because the server asked for one of other issuers: ` +
+				`the issuer must be in the server's ssl_ca_file.`,
+		},
+		{
+			name: "client certificate of another name", hba: withBoth, rules: with(stranger), exit: 77,
+			message: `the database refused the login: password authentication failed for user "app" ($)`,
+			hint: `With a client certificate configured this can also mean its CN (somebody) is not the role app; ` +
+				`the server log has the reason.`,
+		},
+		{
+			name: "certificate alone, of another name", hba: "hostssl all app 127.0.0.1/32 cert", rules: with(stranger), password: "-", exit: 77,
+			message: `the database refused the login: certificate authentication failed for user "app" ($)`,
+			hint:    `The CN of STEM_TLS_CLIENT_CERT (somebody) must be the role app, or pg_ident.conf must map it.`,
+		},
+		{
+			name: "not a client's certificate", hba: withBoth, rules: with(notClient), exit: 69,
+			message: `database unreachable: the server ended the handshake: unsupported certificate ($)`,
+			hint: `The server does not accept the certificate of STEM_TLS_CLIENT_CERT (app): its issuer must be in the server's ssl_ca_file, ` +
+				`it must be a client's, and not revoked.`,
+		},
+		{
+			name: "the server never asked for it", rules: with(s.client), settings: map[string]string{"ssl_ca_file": ""}, exit: 77,
+			message: `the server let this client in without looking at its certificate ($)`,
+			hint:    `Set ssl_ca_file on the server and clientcert=verify-full in pg_hba.conf; or unset STEM_TLS_CLIENT_CERT, or put sslcertmode=allow into the URL.`,
+		},
+		{
+			name: "server without TLS", hba: "host all app 127.0.0.1/32 scram-sha-256", settings: map[string]string{"ssl": "off"}, exit: 69,
+			message: `database unreachable: the server refused TLS ($)`,
+			hint:    `Server has ssl=off or a proxy sits in between. Turn ssl on.`,
+		},
+		{
+			name: "pg_hba demands TLS", rules: &dsn.TLS{}, params: "sslmode=disable", exit: 77,
+			message: `the database refused the login: no pg_hba.conf entry for host "127.0.0.1", user "app", database "postgres", no encryption ($)`,
+			hint:    `The server only accepts TLS from here: remove sslmode=disable.`,
+		},
+		{
+			name: "pg_hba knows nobody", hba: "hostssl all somebody 127.0.0.1/32 scram-sha-256", exit: 77,
+			message: `the database refused the login: no pg_hba.conf entry for host "127.0.0.1", user "app", database "postgres", SSL encryption ($)`,
+			hint:    `pg_hba.conf on the server names neither this host, user and database nor all of them; add a hostssl line.`,
+		},
+		{
+			name: "old protocol", settings: map[string]string{"ssl_min_protocol_version": "TLSv1", "ssl_max_protocol_version": "TLSv1.1"}, exit: 69,
+			message: `database unreachable: the server ended the handshake: protocol version not supported ($)`,
+			hint:    `Server offers less than TLS 1.2; set ssl_min_protocol_version on the server.`,
+		},
+		{
+			name: "auth method", hba: "hostssl all app 127.0.0.1/32 password", params: "channel_binding=prefer", exit: 77,
+			message: `require_auth check failed: authentication method requirement "scram-sha-256" failed: server requested password authentication ($)`,
+			hint: `Store the password as scram-sha-256 on the server (password_encryption, then set it anew), or put require_auth= with ` +
+				`what the server may ask for into the URL.`,
+		},
+		{
+			name: "no channel binding", hba: "hostssl all app 127.0.0.1/32 password", exit: 77,
+			message: `the server did not prove the password over this very TLS connection ($)`,
+			hint: `A pooler in between cannot, nor can a password that is not stored as scram-sha-256. ` +
+				`If the pooler is meant, put channel_binding=prefer into the URL.`,
+		},
+		{
+			name: "wrong password", password: "wrong", exit: 77,
+			message: `the database refused the login: password authentication failed for user "app" ($)`,
+			hint:    `check the user, its password and pg_hba.conf; the server log has the reason`,
+		},
+		{
+			name: "no password", password: "-", exit: 77,
+			message: `the database refused the login: password authentication failed for user "app" ($)`,
+			hint:    `the URL has no password; PGPASSWORD and ~/.pgpass are not read, but passfile=PATH in the URL is`,
+		},
+		{
+			name: "too many connections", settings: map[string]string{"authentication_timeout": "60s"}, exit: 69,
+			message: `the server takes no more connections: too many connections for role "app" ($)`,
+			hint:    `raise max_connections, or connect through a pooler`,
+		},
+		{
+			name: "no such database", params: "dbname=none", exit: 69,
+			message: `database "none" does not exist ($)`, hint: `create it first: createdb none`,
+		},
+		{
+			name: "unknown setting", params: "options=-c%20sslrotcert%3D1", exit: 78,
+			message: `unrecognized configuration parameter "sslrotcert" ($)`,
+			hint:    `look at options= in the URL, and at what alter role and alter database set`,
+		},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) { s.check(t, r) })
+	}
+}
+
+func (s *scene) check(t *testing.T, r row) {
+	t.Helper()
+	if r.name == "too many connections" {
+		s.Exec(t, "alter role app connection limit 0")
+		defer s.Exec(t, "alter role app connection limit -1")
+	}
+	server, hba, rules, secret := s.good, withPassword, s.rules(pgtest.Pair{}), password
+	if r.server != nil {
+		server = *r.server
+	}
+	if r.hba != "" {
+		hba = r.hba
+	}
+	if r.rules != nil {
+		rules = *r.rules
+	}
+	if r.password != "" {
+		secret = strings.TrimPrefix(r.password, "-")
+	}
+	s.present(server, hba)
+	if r.settings != nil {
+		s.Configure(t, hba, r.settings)
+		defer func() {
+			for name := range r.settings {
+				r.settings[name] = ""
+			}
+			s.Configure(t, withPassword, r.settings)
+		}()
+	}
+	host := "localhost"
+	if r.host != "" {
+		host = r.host
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := dial(ctx, secure(t, s.Address(host, "app", secret, r.params), rules))
+	if err == nil {
+		conn.Close(ctx)
+		t.Fatal("it connected")
+	}
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		t.Fatalf("no fault: %v", err)
+	}
+	target := fmt.Sprintf("%s:%d, user app, database postgres", host, s.Port)
+	if r.params == "dbname=none" {
+		target = strings.Replace(target, "postgres", "none", 1)
+	}
+	if !matches(r.message, f.Message, target) || !matches(r.hint, f.Hint, target) || f.Exit != r.exit {
+		t.Errorf("got  %s\n     %s (%d)\nwant %s\n     %s (%d)", f.Message, f.Hint, f.Exit, r.message, r.hint, r.exit)
+	}
+	if all := f.Message + f.Hint; strings.Contains(all, password) || strings.Contains(all, "postgres://") {
+		t.Errorf("it gives the URL away: %s", all)
+	}
+}
+
+// matches compares with a text, or with an expression that begins with ~; $ stands for the target.
+func matches(want, got, target string) bool {
+	if expression, is := strings.CutPrefix(want, "~"); is {
+		return regexp.MustCompile("^" + strings.ReplaceAll(expression, "$", regexp.QuoteMeta(target)) + "$").MatchString(got)
+	}
+	return strings.ReplaceAll(want, "$", target) == got
+}
+
+// A port that nobody listens on, one where nobody answers, and a host that is not.
+func TestUnreachableServers(t *testing.T) {
+	t.Parallel()
+	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	closed, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	for host, want := range map[string]string{
+		closed.Addr().String(): "connection refused", silent.Addr().String(): "no answer within 1s", "stem.invalid:5432": "no such host stem.invalid",
+	} {
+		d := secure(t, "postgres://app:"+password+"@"+host+"/shop?connect_timeout=1", dsn.TLS{})
+		_, err := dial(t.Context(), d)
+		if want := "database unreachable: " + want + " (" + host + ", user app, database shop)"; err == nil || err.Error() != want || fault.Exit(err) != 69 {
+			t.Errorf("got %v (%d)\nwant %s", err, fault.Exit(err), want)
+		}
+	}
+}
+
+func TestAnExpiredClientCertificateIsRefusedHereAndThere(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.present(s.good, withBoth)
+	short := s.ca.Issue(t, pgtest.Leaf{Name: "app", Client: true, Until: time.Now().Add(2 * time.Second)})
+	d := secure(t, s.Address("localhost", "app", password), s.rules(short)) // it was valid when it was read
+	<-time.After(2100 * time.Millisecond)
+	_, err := dial(t.Context(), d)
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || !matches(`database unreachable: the server ended the handshake: expired certificate ($)`, f.Message,
+		fmt.Sprintf("localhost:%d, user app, database postgres", s.Port)) || !strings.HasPrefix(f.Hint, "Renew STEM_TLS_CLIENT_CERT (expired 20") {
+		t.Errorf("got %v, %+v", err, f)
+	}
+	if err := s.rules(short).Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
+		t.Errorf("Check() = %v", err)
+	}
+}
+
+func TestDirectTLS(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	rules := s.rules(pgtest.Pair{})
+	for _, negotiation := range []string{"postgres", "auto", "direct"} {
+		rules.Negotiation = negotiation
+		d := secure(t, s.Address("localhost", "app", password), rules).Negotiate(t.Context())
+		want := "postgres"
+		if negotiation != "postgres" && s.Major >= 17 || negotiation == "direct" {
+			want = "direct"
+		}
+		if got := d.Config(dsn.Events{}).SSLNegotiation; got != want {
+			t.Errorf("%s: negotiation is %s, want %s", negotiation, got, want)
+		}
+		conn, err := dial(t.Context(), d)
+		if want == "direct" && s.Major < 17 {
+			if f, ok := errors.AsType[*fault.Error](err); !ok || f.Hint != "sslnegotiation=direct needs PostgreSQL 17." {
+				t.Errorf("%s: %v", negotiation, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", negotiation, err)
+			continue
+		}
+		conn.Close(t.Context())
+	}
+}
+
+// Certificates rotate while the pool lives: first the server's and its authority, then the client's.
+func TestChangedFilesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.present(s.good, withBoth)
+	dir := t.TempDir()
+	mine := pgtest.Pair{Cert: filepath.Join(dir, "client.pem"), Key: filepath.Join(dir, "client-key.pem")}
+	trusted := filepath.Join(dir, "ca.pem")
+	replace := func(path, with string) { // as a careful rotation does: a new file takes the name
+		t.Helper()
+		text, err := os.ReadFile(with)
+		if err == nil {
+			err = os.WriteFile(path+"~", text, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(path+"~", path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(trusted, s.ca.File)
+	replace(mine.Cert, s.client.Cert)
+	replace(mine.Key, s.client.Key)
+	reloads, complaints := 0, []string{}
+	d := secure(t, s.Address("localhost", "app", password, "pool_max_conns=1"), dsn.TLS{CACert: trusted, ClientCert: mine.Cert, ClientKey: mine.Key})
+	config, err := d.Pool(dsn.Events{
+		Reloaded: func() { reloads++ }, Unreadable: func(err error) { complaints = append(complaints, err.Error()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.MaxConns != 1 {
+		t.Errorf("pool_max_conns=1 made %d", config.MaxConns)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	connects := func() error {
+		pool.Reset() // what was open is no proof
+		return pool.Ping(t.Context())
+	}
+	serial := func() (n string) {
+		t.Helper()
+		if err := pool.QueryRow(t.Context(), "select client_serial::text from pg_stat_ssl where pid = pg_backend_pid()").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := connects(); err != nil {
+		t.Fatal(err)
+	}
+	first := serial()
+
+	next := pgtest.NewAuthority(t, "the next authority")
+	server := next.Issue(t, pgtest.Leaf{Name: "server", Hosts: []string{"localhost"}})
+	s.present(server, withBoth)
+	if err := connects(); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("the new authority is not known yet: %v", err)
+	}
+	replace(trusted, next.File)
+	if err := connects(); err != nil {
+		t.Errorf("after the authority changed: %v", err)
+	}
+
+	client := s.ca.Issue(t, pgtest.Leaf{Name: "app", Client: true})
+	replace(mine.Cert, client.Cert) // and the key not yet
+	if err := connects(); err != nil || serial() != first {
+		t.Errorf("half-way the old pair must do: %v", err)
+	}
+	replace(mine.Key, client.Key)
+	if err := connects(); err != nil || serial() == first {
+		t.Errorf("the new pair is not used: %v", err)
+	}
+	want := "STEM_TLS_CLIENT_KEY: " + mine.Key + " is not the key of STEM_TLS_CLIENT_CERT (" + mine.Cert + ")"
+	if reloads != 2 || len(complaints) != 1 || complaints[0] != want {
+		t.Errorf("%d reloads, complaints %q", reloads, complaints)
+	}
+
+	if err := os.Remove(trusted); err != nil {
+		t.Fatal(err)
+	}
+	if err := connects(); err != nil {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestInsecureModeReportsAndNeverFallsBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	rules := dsn.TLS{CACert: s.others.File, AllowInsecure: true}
+	d := secure(t, s.Address("localhost", "app", password), rules)
+	var said []string
+	c := d.Config(dsn.Events{Unverified: func(host string, err error) { said = append(said, host+": "+err.Error()) }})
+	conn, err := pgx.ConnectConfig(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var encrypted bool
+	if err := conn.QueryRow(t.Context(), "select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&encrypted); err != nil || !encrypted {
+		t.Errorf("encrypted: %v, %v", encrypted, err)
+	}
+	conn.Close(t.Context())
+	if len(said) != 1 || said[0] != "localhost: x509: certificate signed by unknown authority" {
+		t.Errorf("said %q", said)
+	}
+	if host, plain := d.Exposed(); host != "localhost" || plain {
+		t.Errorf("exposed to %q, plain %v", host, plain)
+	}
+	said = nil
+	c = secure(t, s.Address("localhost", "app", password), dsn.TLS{CACert: s.ca.File, AllowInsecure: true}).
+		Config(dsn.Events{Unverified: func(host string, err error) { said = append(said, host+": "+err.Error()) }})
+	if conn, err = pgx.ConnectConfig(t.Context(), c); err != nil || len(said) > 0 {
+		t.Fatalf("a good certificate: %v, said %q", err, said)
+	}
+	conn.Close(t.Context())
+
+	s.Configure(t, "host all app 127.0.0.1/32 scram-sha-256", map[string]string{"ssl": "off"})
+	if _, err = dial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "the server refused TLS") {
+		t.Errorf("without TLS on the server: %v", err)
+	}
+}
+
+func TestVerifyCAFollowsTheFile(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.present(s.ca.Issue(t, pgtest.Leaf{Name: "elsewhere", Hosts: []string{"db.internal"}}), withPassword)
+	for file, want := range map[string]string{s.ca.File: "", s.others.File: "database unreachable: x509: certificate signed by unknown authority"} {
+		conn, err := dial(t.Context(), secure(t, s.Address("localhost", "app", password, "sslmode=verify-ca", "sslrootcert="+file), dsn.TLS{}))
+		if err == nil {
+			conn.Close(t.Context())
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
