@@ -23,9 +23,9 @@ import (
 // TLSServer is a private cluster whose TLS and rules of access a test changes while it runs.
 type TLSServer struct {
 	*devpg.Server
+	Socket string // the superuser's URL over the Unix socket, which no change of TLS cuts off
 
-	socket   string // the superuser's URL, which no change of TLS cuts off
-	uid, gid int    // of the server's user
+	uid, gid int // of the server's user
 	files    int
 }
 
@@ -46,7 +46,7 @@ func NewTLSServer(tb testing.TB) *TLSServer {
 	}
 	u.Host = ""
 	u.RawQuery = url.Values{"host": {filepath.Join(s.Dir, "s")}, "port": {strconv.Itoa(s.Port)}}.Encode()
-	s.socket = u.String()
+	s.Socket = u.String()
 	return s
 }
 
@@ -55,7 +55,7 @@ func (s *TLSServer) data() string { return filepath.Join(s.Dir, "data") }
 // Exec runs statements as the superuser, over the Unix socket.
 func (s *TLSServer) Exec(tb testing.TB, statements ...string) {
 	tb.Helper()
-	execute(tb, s.socket, statements...)
+	execute(tb, s.Socket, statements...)
 }
 
 // Address is the URL of a login on the cluster: localhost, or another name that leads there.
@@ -102,7 +102,7 @@ func (s *TLSServer) loaded(tb testing.TB) (at string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.socket)
+	conn, err := pgx.Connect(ctx, s.Socket)
 	if err != nil {
 		tb.Fatal(err)
 	}

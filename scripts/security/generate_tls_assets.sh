@@ -141,13 +141,14 @@ generate() {
   local f
   work=$(mktemp -d "$out/.new.XXXXXX") # on the same file system, so that each file appears whole
   key ca
+  # The name tells one run from another: who rotates has two of them in one file.
   cat >"$work/ca.cnf" <<CA
 [req]
 distinguished_name=dn
 x509_extensions=ca
 prompt=no
 [dn]
-CN=$(common_name "stem-ca $(date -u +%Y-%m-%d) $host")
+CN=$(common_name "stem-ca $(date -u +%Y-%m-%d)-$(openssl rand -hex 3) $host")
 [ca]
 basicConstraints=critical,CA:TRUE,pathlen:0
 keyUsage=critical,keyCertSign,cRLSign

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"maps"
 	"net"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -123,4 +125,43 @@ func (d DSN) direct(ctx context.Context, e entry) bool {
 	t.NextProtos = []string{"postgresql"}
 	conn := tls.Client(raw, t)
 	return conn.HandshakeContext(ctx) == nil && conn.ConnectionState().NegotiatedProtocol == "postgresql"
+}
+
+// Way is one server on the network that a DSN leads to.
+type Way struct {
+	Host        string
+	Port        uint16
+	Negotiation string      // postgres or direct
+	TLS         *tls.Config // as verify-full would have it, also where the URL asks for less
+}
+
+// Address is what is dialled.
+func (w Way) Address() string { return address(w.Host, w.Port) }
+
+// Ways lists the servers on the network, each once; Unix sockets are none.
+func (d DSN) Ways() []Way {
+	var list []Way
+	for e := range entries(d.conn) {
+		known := slices.ContainsFunc(list, func(w Way) bool { return w.Host == e.host && w.Port == e.port })
+		if known || isSocket(e.host) {
+			continue
+		}
+		w := Way{Host: e.host, Port: e.port, Negotiation: d.conn.SSLNegotiation, TLS: &tls.Config{ServerName: e.host, MinVersion: tls.VersionTLS12}}
+		if d.conn.SSLNegotiation == direct {
+			w.TLS.NextProtos = []string{"postgresql"}
+		}
+		if m := d.sec.material; m != nil {
+			m.give(w.TLS)
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// ClientCertificate is the setting that names the client's certificate, and when that expires; "" is none.
+func (d DSN) ClientCertificate() (source string, until time.Time) {
+	if m := d.sec.material; m != nil && m.pair != nil {
+		return d.sec.files.cert.Source, m.pair.Leaf.NotAfter
+	}
+	return "", time.Time{}
 }

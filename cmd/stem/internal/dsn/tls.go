@@ -227,6 +227,12 @@ func (d DSN) Exposed() (host string, plain bool) {
 	return host, d.sec.mode == "disable"
 }
 
+// Mode is the sslmode in force; "" for a Unix socket.
+func (d DSN) Mode() string { return d.sec.mode }
+
+// TLSFiles names the file of authorities and that of the client's certificate; "" is none.
+func (d DSN) TLSFiles() (ca, client string) { return d.sec.files.ca.Path, d.sec.files.cert.Path }
+
 // firstRemote is the first host that is neither a socket nor a loopback address, or "".
 func firstRemote(c *pgx.ConnConfig) string {
 	for e := range entries(c) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,9 @@ type TLS struct {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// fromTLS explains an error of a handshake, or of what the server or pgx says about one. It returns nil when err is none.
-func fromTLS(err error, t Target) *Error {
+// FromTLS explains an error of a handshake, or of what the server or pgx says about one. It returns nil when err is no
+// such error.
+func FromTLS(err error, t Target) *Error {
 	c := t.TLS
 	if c == nil {
 		return nil
@@ -79,8 +81,12 @@ func fromCertificate(err error, t Target, c *TLS) *Error {
 		advice := fmt.Sprintf("The server's certificate was issued by %s, which this system does not know. "+
 			"Set STEM_TLS_CA_CERT to the CA that signed the server certificate.", issuer)
 		if c.CA != "" && c.CA != "system" {
+			which := strings.Join(c.Authorities, ", ")
+			if slices.Contains(c.Authorities, issuer) {
+				which += ", which has another key"
+			}
 			advice = fmt.Sprintf("The server's certificate was issued by %s. %s=%s contains %s. "+
-				"Point it at the CA that signed the server certificate.", issuer, c.CASource, c.CA, strings.Join(c.Authorities, ", "))
+				"Point it at the CA that signed the server certificate.", issuer, c.CASource, c.CA, which)
 		}
 		return t.tlsFault("tls_unknown_authority", e.Error(), advice)
 	}

@@ -39,7 +39,7 @@ func From(err error, t Target) error {
 		return fromPostgres(pe, t).Because(err)
 	}
 	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
-		if e := fromTLS(err, t); e != nil {
+		if e := FromTLS(err, t); e != nil {
 			return e.Because(err)
 		}
 		return unreachable(t, dialReason(ce, t)).Because(err)
