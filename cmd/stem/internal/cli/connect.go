@@ -142,9 +142,9 @@ func old(version string) bool {
 func (a *App) events(ctx context.Context) dsn.Events {
 	return dsn.Events{
 		Unverified: func(host string, err error) {
-			if _, again := a.told.LoadOrStore(host+err.Error(), true); !again {
-				a.insist(ctx, fault.Config("certificate_not_enforced", "the certificate of %s would be refused: %s", host, err).
-					About("STEM_TLS_ALLOW_INSECURE"))
+			message := fmt.Sprintf("the certificate of %s would be refused: %s", host, err)
+			if _, again := a.told.LoadOrStore(message, message); !again {
+				a.insist(ctx, fault.Config("certificate_not_enforced", "%s", message).About("STEM_TLS_ALLOW_INSECURE"))
 			}
 		},
 		Reloaded: func() { a.Log.InfoContext(ctx, "certificates changed and were read again") },

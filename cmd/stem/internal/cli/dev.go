@@ -143,7 +143,7 @@ func (d *dev) startServer(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, d.stopServer(ctx))
 	}
-	d.Config.Database, d.Config.Listen = own, dsn.DSN{}
+	d.Config.Database, d.Config.Listen, d.disposable = own, dsn.DSN{}, true
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
@@ -59,11 +60,20 @@ func (o *migrateOptions) with(ctx context.Context, a *App, do func(*db.Migrator)
 
 // migrator connects to the database. Its statements may take as long as they need: no time limits are set.
 func (a *App) migrator(ctx context.Context, owner string) (*db.Migrator, error) {
+	return a.openMigrator(ctx, owner, a.suitable)
+}
+
+// unsuitableMigrator connects also to a database that Stem could not work with.
+func (a *App) unsuitableMigrator(ctx context.Context) (*db.Migrator, error) {
+	return a.openMigrator(ctx, "", nil)
+}
+
+func (a *App) openMigrator(ctx context.Context, owner string, check pgconn.AfterConnectFunc) (*db.Migrator, error) {
 	if err := a.chooseDatabase(ctx); err != nil {
 		return nil, err
 	}
 	cfg := a.database.Config(a.events(ctx))
-	cfg.AfterConnect = a.suitable
+	cfg.AfterConnect = check
 	pgsession.Name(cfg.RuntimeParams, "stem/migrate")
 	return db.OpenMigrator(ctx, cfg, owner)
 }

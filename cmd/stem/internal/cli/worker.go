@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
+	"github.com/stemqueue/stem/cmd/stem/internal/doctor"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/internal/pgsession"
 	"github.com/stemqueue/stem/worker"
@@ -110,6 +112,10 @@ func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *w
 	if err != nil {
 		return err
 	}
+	if err := a.warnOfSettings(ctx, pool); err != nil {
+		pool.Close()
+		return fault.From(err, a.database.Target())
+	}
 	w, err := worker.New(pool, reg, c)
 	if err != nil {
 		pool.Close()
@@ -123,6 +129,18 @@ func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *w
 	}
 	pool.Close()
 	return nil
+}
+
+// warnOfSettings logs what the server's settings put at risk. A server that goes with this process may lose what it likes.
+func (a *App) warnOfSettings(ctx context.Context, pool *pgxpool.Pool) error {
+	if a.disposable {
+		return nil
+	}
+	found, err := doctor.Unsafe(ctx, pool)
+	for _, f := range found {
+		a.Log.WarnContext(ctx, f.Message, "fix", f.Fix)
+	}
+	return err
 }
 
 // workerConfig is what the settings say.
