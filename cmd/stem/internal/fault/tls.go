@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -50,6 +51,9 @@ func FromTLS(err error, t Target) *Error {
 	case c.Negotiation == "direct" && errors.Is(err, io.EOF):
 		return t.tlsFault("tls_direct", "the server hung up on TLS",
 			"sslnegotiation=direct needs PostgreSQL 17.")
+	case c.ClientSource != "" && cutOff(err):
+		return t.tlsFault("tls_cut_off", "the server ended the connection during the handshake", clientAdvice(c,
+			fmt.Sprintf("A server that refuses the certificate of %s (%s) may do that; its log has the reason.", c.ClientSource, c.ClientName)))
 	case strings.Contains(text, "require_auth check failed"):
 		return New(ExitPermission, "auth_method", "%s (%s)", text[strings.Index(text, "require_auth check failed"):], t).About("database").
 			WithHint("Store the password as scram-sha-256 on the server (password_encryption, then set it anew), or put require_auth= with " +
@@ -131,10 +135,7 @@ func fromAlert(err error, t Target, c *TLS) *Error {
 	advice := "The server's log has the reason."
 	switch reason {
 	case "expired certificate":
-		advice = fmt.Sprintf("Renew %s (expired %s).", cmp.Or(c.ClientSource, "STEM_TLS_CLIENT_CERT"), stamp(c.ClientExpires))
-		if c.ClientExpires.IsZero() || time.Now().Before(c.ClientExpires) {
-			advice = fmt.Sprintf("%s is valid until %s here: compare the server's clock.", cmp.Or(c.ClientSource, "STEM_TLS_CLIENT_CERT"), stamp(c.ClientExpires))
-		}
+		advice = clientAdvice(c, fmt.Sprintf("%s is valid until %s by the clock here; compare the server's.", c.ClientSource, stamp(c.ClientExpires)))
 	case "protocol version not supported":
 		advice = "Server offers less than TLS 1.2; set ssl_min_protocol_version on the server."
 	case "unknown certificate authority", "bad certificate", "unsupported certificate", "revoked certificate", "certificate required":
@@ -142,6 +143,20 @@ func fromAlert(err error, t Target, c *TLS) *Error {
 			"it must be a client's, and not revoked.", cmp.Or(c.ClientSource, "STEM_TLS_CLIENT_CERT"), cmp.Or(c.ClientName, "none was sent"))
 	}
 	return t.tlsFault("tls_alert", "the server ended the handshake: "+reason, advice)
+}
+
+// cutOff tells whether the server just left. With TLS 1.3 its reason may be lost: it answers to what the client sends after
+// the handshake, and closes before that has arrived.
+func cutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// clientAdvice is to renew the client's certificate where it has expired, else the other advice.
+func clientAdvice(c *TLS, other string) string {
+	if c.ClientSource != "" && time.Now().After(c.ClientExpires) {
+		return fmt.Sprintf("Renew %s (expired %s).", c.ClientSource, stamp(c.ClientExpires))
+	}
+	return other
 }
 
 // loginAdvice is what to do about a login that the server refused.
