@@ -40,7 +40,7 @@ func NewTLSServer(tb testing.TB) *TLSServer {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.uid, s.gid = int(stat.Uid), int(stat.Gid)
 	}
-	u, err := url.Parse(s.Server.URL)
+	u, err := url.Parse(s.URL)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -181,7 +181,7 @@ func (a *App) insecureBanner(ctx context.Context) {
 func (a *App) insist(ctx context.Context, w *fault.Error) {
 	switch {
 	case a.daemon:
-		a.Log.ErrorContext(ctx, w.Message)
+		a.Log.ErrorContext(ctx, "insecure connection", "warning", w.Message)
 	case a.machine():
 		fault.PrintJSONWarning(a.streams.Err, w)
 	default:

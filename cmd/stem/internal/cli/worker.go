@@ -138,7 +138,7 @@ func (a *App) warnOfSettings(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	found, err := doctor.Unsafe(ctx, pool)
 	for _, f := range found {
-		a.Log.WarnContext(ctx, f.Message, "fix", f.Fix)
+		a.Log.WarnContext(ctx, "a setting of the server puts jobs at risk", "setting", f.Name, "risk", f.Message, "fix", f.Fix)
 	}
 	return err
 }

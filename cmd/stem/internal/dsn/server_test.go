@@ -197,7 +197,7 @@ func TestEachErrorNamesItsRemedy(t *testing.T) {
 		},
 		{
 			name: "auth method", hba: "hostssl all app 127.0.0.1/32 password", params: "channel_binding=prefer", exit: 77,
-			message: `require_auth check failed: authentication method requirement "scram-sha-256" failed: server requested password authentication ($)`,
+			message: `the server asked for another proof of who this is: authentication method requirement "scram-sha-256" failed: server requested password authentication ($)`,
 			hint: `Store the password as scram-sha-256 on the server (password_encryption, then set it anew), or put require_auth= with ` +
 				`what the server may ask for into the URL.`,
 		},
@@ -308,12 +308,14 @@ func TestUnreachableServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer silent.Close() //nolint:errcheck // nobody was served
 	closed, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for host, want := range map[string]string{
 		closed.Addr().String(): "connection refused", silent.Addr().String(): "no answer within 1s", "stem.invalid:5432": "no such host stem.invalid",
 	} {

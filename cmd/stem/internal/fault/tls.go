@@ -54,8 +54,9 @@ func FromTLS(err error, t Target) *Error {
 	case c.ClientSource != "" && cutOff(err):
 		return t.tlsFault("tls_cut_off", "the server ended the connection during the handshake", clientAdvice(c,
 			fmt.Sprintf("A server that refuses the certificate of %s (%s) may do that; its log has the reason.", c.ClientSource, c.ClientName)))
-	case strings.Contains(text, "require_auth check failed"):
-		return New(ExitPermission, "auth_method", "%s (%s)", text[strings.Index(text, "require_auth check failed"):], t).About("database").
+	case strings.Contains(text, "require_auth check failed: "):
+		_, reason, _ := strings.Cut(text, "require_auth check failed: ")
+		return New(ExitPermission, "auth_method", "the server asked for another proof of who this is: %s (%s)", reason, t).About("database").
 			WithHint("Store the password as scram-sha-256 on the server (password_encryption, then set it anew), or put require_auth= with " +
 				"what the server may ask for into the URL.")
 	case strings.Contains(text, "channel binding"):
