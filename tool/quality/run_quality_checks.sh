@@ -107,6 +107,7 @@ step_setup() {
   check shellcheck need shellcheck shellcheck
   check yamllint need yamllint yamllint
   check pgbouncer need pgbouncer pgbouncer
+  check openssl need openssl openssl
   check 'Go modules' in_each_module go mod download
   check tools tool/quality/install_tools.sh
   check 'Postgres, default' ensure_postgres
