@@ -49,3 +49,25 @@ func produceAndWork(ctx context.Context, pool *pgxpool.Pool, tx pgx.Tx, mailer s
 	}
 	return w.Run(ctx) // blocks; nil after a clean drain
 }
+
+var _ = verifiedPool
+
+func verifiedPool(ctx context.Context) (*pgxpool.Pool, error) {
+	url := "postgres://app@db.internal/shop?sslmode=verify-full&sslrootcert=/etc/stem/ca.pem" +
+		"&channel_binding=require&require_auth=scram-sha-256" +
+		"&sslcert=/etc/stem/client.pem&sslkey=/etc/stem/client-key.pem&sslcertmode=require"
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		fresh, err := pgx.ParseConfig(url)
+		if err != nil {
+			return err
+		}
+		c.TLSConfig, c.Fallbacks = fresh.TLSConfig, fresh.Fallbacks
+		return nil
+	}
+	return pgxpool.NewWithConfig(ctx, config)
+}

@@ -38,6 +38,7 @@ type Config struct {
 	// MaxCrashes is how many lost workers in a row bury a job as poison; 0 means 3.
 	MaxCrashes int
 	// ListenConfig is the connection for LISTEN; nil means the pool's. Name a direct one when the pool goes through a pooler.
+	// The pool's BeforeConnect is called for it as well.
 	ListenConfig *pgx.ConnConfig
 	// PollOnly turns LISTEN off: jobs are found by polling alone.
 	PollOnly bool

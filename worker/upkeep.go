@@ -120,11 +120,12 @@ func (s *session) turnRing(life context.Context) {
 
 // listenLoop wakes the dispatch loop when somebody enqueued, and the heartbeat when somebody cancelled.
 func (s *session) listenLoop(life context.Context) {
+	own := s.pool.Config()
 	config := s.config.ListenConfig
 	if config == nil {
-		config = s.pool.Config().ConnConfig
+		config = own.ConnConfig
 	}
-	listen.Run(life, config, []string{"stem_wake", "stem_control"}, s.log, s.kick, func(channel, payload string) {
+	listen.Run(life, config, own.BeforeConnect, []string{"stem_wake", "stem_control"}, s.log, s.kick, func(channel, payload string) {
 		if channel == "stem_control" {
 			select {
 			case s.beat <- struct{}{}:

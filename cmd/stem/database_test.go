@@ -23,9 +23,15 @@ type testKey struct{}
 
 func setup(env *testscript.Env) error {
 	env.Values[testKey{}] = env.T()
-	tasks, err := filepath.Abs("../../examples/tasks")
-	env.Setenv("TASKS", tasks)
-	return err
+	env.Values[tlsKey{}] = map[string]*pgtest.TLSServer{}
+	for name, path := range map[string]string{"TASKS": "../../examples/tasks", "SECURITY": "../../scripts/security"} {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, path)
+	}
+	return nil
 }
 
 // database gives the script a migrated database of its own, in STEM_DATABASE_URL, and the server's programs, if it has any.
@@ -40,13 +46,14 @@ func database(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// sql runs a statement; what it returns goes into a variable of the environment: sql ID 'select ...'.
+// sql runs a statement; what it returns goes into a variable of the environment: sql ID 'select ...'. A third argument names the
+// variable with the URL.
 func sql(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: sql NAME STATEMENT")
+	if neg || len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: sql NAME STATEMENT [VARIABLE]")
 	}
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, "STEM_DATABASE_URL")[2]))
 	ts.Check(err)
 	defer conn.Close(ctx)
 	results, err := conn.PgConn().Exec(ctx, args[1]).ReadAll()
@@ -58,13 +65,13 @@ func sql(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// until waits for a query to be true: until 'select ...'.
+// until waits for a query to be true: until 'select ...'. A second argument names the variable with the URL.
 func until(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: until STATEMENT")
+	if neg || len(args) != 1 && len(args) != 2 {
+		ts.Fatalf("usage: until STATEMENT [VARIABLE]")
 	}
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, "STEM_DATABASE_URL")[1]))
 	ts.Check(err)
 	defer conn.Close(ctx)
 	wait(ts, conn, args[0])

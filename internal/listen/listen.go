@@ -9,16 +9,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/stemqueue/stem/internal/pgsession"
 )
 
 // Run listens on the channels until ctx is done, and connects again, after pauses that grow from 50 ms to 10 s, whenever the
-// connection breaks. up is called after each (re)connect, when notifications may have been missed; notify for each one that
+// connection breaks. prepare, unless nil, may change the configuration before each of them. up is called after each (re)connect, when notifications may have been missed; notify for each one that
 // came. The connection never opens a transaction, since one that stood still would fill the server's queue.
-func Run(ctx context.Context, config *pgx.ConnConfig, channels []string, log *slog.Logger, up func(), notify func(channel, payload string)) {
+func Run(ctx context.Context, config *pgx.ConnConfig, prepare func(context.Context, *pgx.ConnConfig) error, channels []string,
+	log *slog.Logger, up func(), notify func(channel, payload string),
+) {
 	pause := 50 * time.Millisecond
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := session(ctx, config, channels, up, notify)
+		err := listen(ctx, config.Copy(), prepare, channels, up, notify)
 		if ctx.Err() != nil {
 			return
 		}
@@ -35,10 +39,16 @@ func Run(ctx context.Context, config *pgx.ConnConfig, channels []string, log *sl
 	}
 }
 
-func session(ctx context.Context, config *pgx.ConnConfig, channels []string, up func(), notify func(channel, payload string)) error {
-	config = config.Copy()
+func listen(ctx context.Context, config *pgx.ConnConfig, prepare func(context.Context, *pgx.ConnConfig) error, channels []string,
+	up func(), notify func(channel, payload string),
+) error {
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { notify(n.Channel, n.Payload) }
-	conn, err := pgx.ConnectConfig(ctx, config)
+	if prepare != nil {
+		if err := prepare(ctx, config); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+	}
+	conn, err := connect(ctx, config)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -73,4 +83,19 @@ func session(ctx context.Context, config *pgx.ConnConfig, channels []string, up 
 			}
 		}
 	}
+}
+
+// connect opens a session that the server does not end for being idle.
+func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	const idle = "idle_session_timeout"
+	if _, given := config.RuntimeParams[idle]; given {
+		return pgx.ConnectConfig(ctx, config)
+	}
+	config.RuntimeParams[idle] = "0"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if pgsession.Refused(err) {
+		delete(config.RuntimeParams, idle)
+		return pgx.ConnectConfig(ctx, config)
+	}
+	return conn, err
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/stemqueue/stem/internal/listen"
 	"github.com/stemqueue/stem/internal/pgtest"
 )
@@ -22,7 +24,7 @@ func TestAKilledListenerComesBack(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		listen.Run(ctx, config, []string{"one", "Two words"}, slog.New(slog.DiscardHandler),
+		listen.Run(ctx, config, nil, []string{"one", "Two words"}, slog.New(slog.DiscardHandler),
 			func() { up <- struct{}{} }, func(channel, payload string) { heard <- channel + "=" + payload })
 	}()
 	expect := func(want string) {
@@ -54,5 +56,41 @@ func TestAKilledListenerComesBack(t *testing.T) {
 	case <-ended:
 	case <-time.After(time.Minute):
 		t.Fatal("Run does not end")
+	}
+}
+
+// A listener is idle for hours; the server must not end it for that, and a pooler may refuse to be told so.
+func TestAnIdleListenerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, through := range []func(string) string{
+		func(url string) string { return url },
+		func(url string) string { return pgtest.PgBouncer(t, url) },
+	} {
+		url := pgtest.Login(t, pgtest.Database(t))
+		config, err := pgx.ParseConfig(through(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+		admin := pgtest.Open(t, pgtest.Database(t))
+		if _, err := admin.Exec(t.Context(), "alter role "+pgx.Identifier{config.User}.Sanitize()+" set idle_session_timeout = '100ms'"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		up, ended := make(chan struct{}, 10), make(chan struct{})
+		go func() {
+			defer close(ended)
+			listen.Run(ctx, config, nil, []string{"one"}, slog.New(slog.DiscardHandler), func() { up <- struct{}{} }, func(string, string) {})
+		}()
+		<-up
+		if config.Port == uint16(pgtest.Server(t).Port) { // the pooler is what is idle there, and its business
+			select {
+			case <-up:
+				t.Error("the server ended an idle listener")
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+		cancel()
+		<-ended
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
+	"github.com/stemqueue/stem/cmd/stem/internal/doctor"
 )
 
 const (
@@ -19,31 +20,10 @@ func warnings(f *Facts) []Warning {
 	return slices.Concat(unsafeSettings(f), slowSettings(f), connections(f), others(f))
 }
 
-// set is how a setting of the server is changed.
-func set(name, value string) string {
-	return fmt.Sprintf("alter system set %s = %s; select pg_reload_conf();", name, value)
-}
-
 func unsafeSettings(f *Facts) []Warning {
 	var list []Warning
-	if f.Settings["fsync"] == "off" {
-		list = append(list, Warning{
-			"fsync_off", "fsync is off: when the machine stops, the database may be damaged beyond repair; commits are faster here than they can be in earnest",
-			set("fsync", "on"),
-		})
-	}
-	if f.Settings["full_page_writes"] == "off" {
-		list = append(list, Warning{
-			"full_page_writes_off", "full_page_writes is off: when the machine stops, pages that were half written stay so, unless the file system prevents it",
-			set("full_page_writes", "on"),
-		})
-	}
-	if f.Settings["synchronous_commit"] == "off" {
-		list = append(list, Warning{
-			"synchronous_commit_off", "synchronous_commit is off for this login: when the server stops, the jobs of the last moments are lost although they were " +
-				"reported as enqueued, and those that had finished run again",
-			"find where it is set (alter system, database or role), and reset it there",
-		})
+	for _, found := range doctor.Durability(f.Settings) {
+		list = append(list, Warning(found))
 	}
 	return list
 }
@@ -52,7 +32,7 @@ func slowSettings(f *Facts) []Warning {
 	var list []Warning
 	if f.Settings["autovacuum"] == "off" {
 		list = append(list, Warning{
-			"autovacuum_off", "autovacuum is off: claims get slower and slower, because the line of jobs is full of dead rows", set("autovacuum", "on"),
+			"autovacuum_off", "autovacuum is off: claims get slower and slower, because the line of jobs is full of dead rows", doctor.Set("autovacuum", "on"),
 		})
 	}
 	// Blocks of 8 kB, and megabytes: the defaults of a fresh server.
@@ -65,7 +45,7 @@ func slowSettings(f *Facts) []Warning {
 	if n, err := strconv.Atoi(f.Settings["max_wal_size"]); err == nil && n <= 1024 {
 		list = append(list, Warning{
 			"max_wal_size_small", fmt.Sprintf("max_wal_size is %d MB: under load checkpoints follow each other closely, and every page is logged whole after each", n),
-			set("max_wal_size", "'4GB'"),
+			doctor.Set("max_wal_size", "'4GB'"),
 		})
 	}
 	return list

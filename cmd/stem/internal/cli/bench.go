@@ -50,10 +50,7 @@ of its own. The login needs what a producer, a worker and an operator may do.`,
 }
 
 func (a *App) bench(ctx context.Context, o bench.Options) error {
-	listen, err := a.listenConfig("stem/bench/listen")
-	if err != nil {
-		return err
-	}
+	listen := a.listenConfig(ctx, "stem/bench/listen")
 	pool, err := a.Open(ctx, PoolOptions{Name: "stem/bench/" + hostname(a.Config), MaxConns: benchConnections})
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ func (d *dev) startServer(ctx context.Context) (err error) {
 		d.warn(fault.Config("ignored", "stem dev takes the database of %s only; that of %s is left alone", databaseVar, origin).About(origin))
 	}
 	d.server, err = devpg.Start(ctx, devpg.Config{
-		Getenv: d.getenv, URLVar: databaseVar, Fetch: true, Log: func(line string) { d.say("%s", line) },
+		Getenv: d.securedEnv, URLVar: databaseVar, Fetch: true, Log: func(line string) { d.say("%s", line) },
 	})
 	if missing, ok := errors.AsType[*devpg.NotFoundError](err); ok {
 		return fault.New(fault.ExitUnavailable, "no_postgres", "%s", missing).About("database").Because(err)
@@ -137,11 +137,23 @@ func (d *dev) startServer(ctx context.Context) (err error) {
 		return nil
 	}
 	own, err := dsn.Parse(d.server.URL)
+	if err == nil {
+		own, err = own.Secure(dsn.TLS{})
+	}
 	if err != nil {
 		return errors.Join(err, d.stopServer(ctx))
 	}
-	d.Config.Database, d.Config.Listen = own, dsn.DSN{}
+	d.Config.Database, d.Config.Listen, d.disposable = own, dsn.DSN{}, true
 	return nil
+}
+
+// securedEnv is the environment with the URL in it as the settings understood it: with the rules of TLS, which are not
+// devpg's.
+func (d *dev) securedEnv(name string) string {
+	if name == databaseVar && d.Config.Origin("database_url") == databaseVar {
+		return d.Config.Database.URL()
+	}
+	return d.getenv(name)
 }
 
 func (d *dev) stopServer(ctx context.Context) error {

@@ -60,14 +60,15 @@ func (d *dev) command(args []string) (*exec.Cmd, error) {
 }
 
 // childEnv is the environment of the child: the URL goes this way only, because a command line is public. What else
-// could name a database goes.
+// could name a database goes, and with it what the TLS of that one needed.
 func (d *dev) childEnv() []string {
 	if d.server.Rung == devpg.RungURL {
 		return d.streams.Environ
 	}
 	env := slices.DeleteFunc(slices.Clone(d.streams.Environ), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return strings.HasPrefix(name, "STEM_") && strings.HasSuffix(strings.TrimSuffix(name, "_FILE"), "_URL")
+		return strings.HasPrefix(name, "STEM_TLS_") ||
+			strings.HasPrefix(name, "STEM_") && strings.HasSuffix(strings.TrimSuffix(name, "_FILE"), "_URL")
 	})
 	return append(env, databaseVar+"="+d.server.URL)
 }

@@ -106,6 +106,7 @@ func topics() []*cobra.Command {
 		{Use: "exit-codes", Short: "What the exit codes mean", Long: fault.ExitHelp()},
 		{Use: "output", Short: "Formats of results, and what may be relied on", Long: outputHelp},
 		{Use: "environment", Short: "Variables that stem reads", Long: environmentHelp()},
+		{Use: "tls", Short: "How connections are secured", Long: tlsHelp},
 	}
 }
 
@@ -126,6 +127,25 @@ stdout is empty or complete.
 
 Colour is used on a terminal only, and never alone. --color always|never decides; else NO_COLOR switches it off,
 CLICOLOR_FORCE on, and TERM=dumb off.
+`
+
+const tlsHelp = `A server on the network is talked to over TLS that is verified (sslmode=verify-full), or not at all. Nothing decides but the URL
+and these variables; PGSSLMODE, PGPASSWORD, ~/.postgresql, ~/.pgpass and services are not read.
+
+  STEM_TLS_CA_CERT         PEM file of the authorities that may sign the server's certificate; "system" (the default)
+                           is those of the operating system
+  STEM_TLS_CLIENT_CERT     PEM file of the client's certificate; its common name must be the role
+  STEM_TLS_CLIENT_KEY      its key, readable by its owner alone, not encrypted
+  STEM_TLS_NEGOTIATION     postgres (the default), direct (TLS at once: needs PostgreSQL 17), or auto
+  STEM_TLS_ALLOW_INSECURE  true reports what is wrong with certificates and goes on; it never allows plain text by itself
+  STEM_TLS_I_UNDERSTAND    1 allows that even with STEM_ENV=production
+
+They say what sslrootcert, sslcert, sslkey and sslnegotiation say in the URL; where both are given they must agree. The files
+are read again when they change. With a password the URL means channel_binding=require and require_auth=scram-sha-256,
+with a client's certificate sslcertmode=require, unless it says otherwise; behind a pooler say channel_binding=prefer.
+
+On loopback a URL without sslmode tries TLS and goes on without; a Unix socket has none. "stem doctor tls" explains a
+handshake, scripts/security/generate_tls_assets.sh makes certificates.
 `
 
 func environmentHelp() string {

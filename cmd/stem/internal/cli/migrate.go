@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/db"
+	"github.com/stemqueue/stem/internal/pgsession"
 )
 
 func newMigrate(a *App) *cobra.Command {
@@ -58,17 +60,22 @@ func (o *migrateOptions) with(ctx context.Context, a *App, do func(*db.Migrator)
 
 // migrator connects to the database. Its statements may take as long as they need: no time limits are set.
 func (a *App) migrator(ctx context.Context, owner string) (*db.Migrator, error) {
-	d, err := a.Config.RequireDatabase()
-	if err != nil {
+	return a.openMigrator(ctx, owner, a.suitable)
+}
+
+// unsuitableMigrator connects also to a database that Stem could not work with.
+func (a *App) unsuitableMigrator(ctx context.Context) (*db.Migrator, error) {
+	return a.openMigrator(ctx, "", nil)
+}
+
+func (a *App) openMigrator(ctx context.Context, owner string, check pgconn.AfterConnectFunc) (*db.Migrator, error) {
+	if err := a.chooseDatabase(ctx); err != nil {
 		return nil, err
 	}
-	a.database = d
-	cfg, err := d.Pool()
-	if err != nil {
-		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("database_url"), err)
-	}
-	cfg.ConnConfig.RuntimeParams["application_name"] = "stem/migrate"
-	return db.OpenMigrator(ctx, cfg.ConnConfig, owner)
+	cfg := a.database.Config(a.events(ctx))
+	cfg.AfterConnect = check
+	pgsession.Name(cfg.RuntimeParams, "stem/migrate")
+	return db.OpenMigrator(ctx, cfg, owner)
 }
 
 func newMigrateUp(a *App) *cobra.Command {

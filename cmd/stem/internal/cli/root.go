@@ -25,6 +25,7 @@ var commands = []Command{
 	newEnqueue,
 	newWorker,
 	newJob, newQueue, newDLQ, newTasks,
+	newHealth, newDoctor,
 	newBench,
 	newConfig,
 	newCompletion,
@@ -111,6 +112,8 @@ func (a *App) prepare(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 		a.Log = a.newLogger(cmd)
+		a.daemon = cmd.Annotations[markDaemon] != ""
+		a.insecureBanner(cmd.Context())
 	}
 	if cmd.Annotations[markDaemon] == "" {
 		cmd.SetContext(a.bounded(cmd.Context()))
@@ -141,8 +144,12 @@ func (a *App) loadConfig(cmd *cobra.Command) error {
 	if err != nil {
 		dir = "" // the directory was removed; the other places remain
 	}
+	environ := a.streams.Environ
+	if f := cmd.Flags().Lookup(insecureFlag); f != nil && f.Value.String() == "true" {
+		environ = append(slices.Clone(environ), "STEM_TLS_ALLOW_INSECURE=true")
+	}
 	cfg, warnings, err := config.Load(config.Sources{
-		Flags: cmd.Flags(), Environ: a.streams.Environ, Dir: dir, File: a.global.file, Database: a.global.database,
+		Flags: cmd.Flags(), Environ: environ, Dir: dir, File: a.global.file, Database: a.global.database,
 	})
 	for _, w := range warnings {
 		a.warn(w)

@@ -8,11 +8,14 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/config"
+	"github.com/stemqueue/stem/cmd/stem/internal/doctor"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/internal/pgsession"
 	"github.com/stemqueue/stem/signing"
 	"github.com/stemqueue/stem/worker"
 	"github.com/stemqueue/stem/worker/tasksfile"
@@ -105,14 +108,15 @@ func (a *App) tasksFile() (*tasksfile.File, error) {
 
 // runWorker runs a worker until ctx is done and it has drained. It shows the worker to direct, unless that is nil, before.
 func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *worker.Registry, pollOnly bool) error {
-	c, err := a.workerConfig(pollOnly)
-	if err != nil {
-		return err
-	}
+	c := a.workerConfig(ctx, pollOnly)
 	// Tasks of a file do not use this pool, and the worker opens connections of its own.
 	pool, err := a.Open(ctx, PoolOptions{Name: "stem/worker/" + c.Node, MaxConns: 1})
 	if err != nil {
 		return err
+	}
+	if err := a.warnOfSettings(ctx, pool); err != nil {
+		pool.Close()
+		return fault.From(err, a.database.Target())
 	}
 	w, err := worker.New(pool, reg, c)
 	if err != nil {
@@ -151,8 +155,20 @@ func (a *App) reloadKeys(ctx context.Context) {
 	}
 }
 
+// warnOfSettings logs what the server's settings put at risk. A server that goes with this process may lose what it likes.
+func (a *App) warnOfSettings(ctx context.Context, pool *pgxpool.Pool) error {
+	if a.disposable {
+		return nil
+	}
+	found, err := doctor.Unsafe(ctx, pool)
+	for _, f := range found {
+		a.Log.WarnContext(ctx, "a setting of the server puts jobs at risk", "setting", f.Name, "risk", f.Message, "fix", f.Fix)
+	}
+	return err
+}
+
 // workerConfig is what the settings say.
-func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
+func (a *App) workerConfig(ctx context.Context, pollOnly bool) worker.Config {
 	s := a.Config
 	c := worker.Config{
 		Queues: map[string]int{}, Node: s.WorkerNode, Namespace: s.Namespace, Version: thisBuild().Version,
@@ -168,24 +184,21 @@ func (a *App) workerConfig(pollOnly bool) (worker.Config, error) {
 		c.Queues[s.DefaultQueue] = s.Concurrency
 	}
 	if pollOnly {
-		return c, nil
+		return c
 	}
-	var err error
-	c.ListenConfig, err = a.listenConfig("stem/listen/" + c.Node)
-	return c, err
+	c.ListenConfig = a.listenConfig(ctx, "stem/listen/"+c.Node)
+	return c
 }
 
 // listenConfig is the connection of the settings for LISTEN, nil for that of the pool.
-func (a *App) listenConfig(name string) (*pgx.ConnConfig, error) {
+func (a *App) listenConfig(ctx context.Context, name string) *pgx.ConnConfig {
 	if !a.Config.Listen.Given() {
-		return nil, nil //nolint:nilnil // none is an answer
+		return nil
 	}
-	listen, err := a.Config.Listen.Pool()
-	if err != nil {
-		return nil, fault.Config("bad_database_url", "%s: %s", a.Config.Origin("listen_url"), err)
-	}
-	listen.ConnConfig.RuntimeParams["application_name"] = name
-	return listen.ConnConfig, nil
+	a.Config.Listen = a.Config.Listen.Negotiate(ctx)
+	listen := a.Config.Listen.Config(a.events(ctx))
+	pgsession.Name(listen.RuntimeParams, name)
+	return listen
 }
 
 // taskNames is for people.

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Database dsn.DSN // not given when no source names one; see RequireDatabase
 	Listen   dsn.DSN // for LISTEN, when Database is a pooler; may be not given
+	Insecure bool    // STEM_TLS_ALLOW_INSECURE: certificates are verified, and what is wrong with them is only reported
 	Keys     *signing.Ring
 
 	Namespace          string

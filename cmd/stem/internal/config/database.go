@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"strings"
 
+	"github.com/stemqueue/stem/cmd/stem/internal/arg"
 	"github.com/stemqueue/stem/cmd/stem/internal/dsn"
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
+	"github.com/stemqueue/stem/internal/secretfile"
 )
 
 // aliasNames named separate stores in the Dart system. Here there is one database, which all of them must mean.
@@ -14,12 +17,8 @@ var aliasNames = []string{
 
 // urls finds the databases, checks that every alias names the same one, and applies the rules of TLS.
 func (l *loader) urls(cfg *Config) {
-	tls := dsn.TLS{
-		AllowInsecure: l.truth("STEM_TLS_ALLOW_INSECURE"),
-		CACert:        l.env["STEM_TLS_CA_CERT"],
-		ClientCert:    l.env["STEM_TLS_CLIENT_CERT"],
-		ClientKey:     l.env["STEM_TLS_CLIENT_KEY"],
-	}
+	tls := l.tls()
+	cfg.Insecure = tls.AllowInsecure
 	found, origin := l.named("database_url", "STEM_DATABASE_URL", databaseCredential)
 	found, origin = l.aliases(found, origin)
 	if l.src.Database != "" {
@@ -31,6 +30,34 @@ func (l *loader) urls(cfg *Config) {
 	found, origin = l.named("listen_url", "STEM_LISTEN_URL", listenCredential)
 	cfg.Listen = l.secure("listen_url", found, origin, tls)
 	cfg.values = append(cfg.values, urlValue("listen_url", "STEM_LISTEN_URL", cfg.Listen, origin))
+}
+
+// tls reads the variables of TLS and the files that they name, also when no database is named.
+func (l *loader) tls() dsn.TLS {
+	t := dsn.TLS{
+		AllowInsecure: l.truth("STEM_TLS_ALLOW_INSECURE"),
+		CACert:        l.variable("STEM_TLS_CA_CERT"),
+		ClientCert:    l.variable("STEM_TLS_CLIENT_CERT"),
+		ClientKey:     l.variable("STEM_TLS_CLIENT_KEY"),
+		Negotiation:   l.variable("STEM_TLS_NEGOTIATION"),
+		Credentials:   l.env[secretfile.CredentialsDirectory],
+	}
+	if understood := l.truth("STEM_TLS_I_UNDERSTAND"); t.AllowInsecure && l.env["STEM_ENV"] == "production" && !understood {
+		l.add(fault.Config("insecure_in_production",
+			"STEM_TLS_ALLOW_INSECURE=true is refused in production (STEM_ENV=production)").About("STEM_TLS_ALLOW_INSECURE").
+			WithHint("mend the certificate (stem doctor tls says what is wrong with it), or set STEM_TLS_I_UNDERSTAND=1 as well"))
+	}
+	if t.Negotiation != "" {
+		if _, err := arg.ParseChoice(t.Negotiation, []string{"auto", "postgres", "direct"}); err != nil {
+			l.add(badValue("bad_setting", "", "STEM_TLS_NEGOTIATION", err))
+			t.Negotiation = ""
+		}
+	}
+	if err := t.Check(); err != nil {
+		l.add(err)
+		t.CACert, t.ClientCert, t.ClientKey = "", "", "" // said once, not for every URL
+	}
+	return t
 }
 
 func urlValue(key, env string, d dsn.DSN, origin string) Value {
@@ -65,8 +92,14 @@ func (l *loader) secure(key string, d dsn.DSN, origin string, tls dsn.TLS) dsn.D
 		return d
 	}
 	secured, err := d.Secure(tls)
-	if err != nil {
+	if f, ok := errors.AsType[*fault.Error](err); ok { // about a file that the URL names
+		f.Message = where(key, origin) + ": " + f.Message
+		l.add(f.About(origin))
+	} else if err != nil {
 		l.add(badValue("insecure_database_url", key, origin, err))
+	}
+	if secured.Ignored() {
+		l.warn(origin, "%s: TLS settings have no effect on a Unix socket", where(key, origin))
 	}
 	return secured
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -176,9 +175,13 @@ func badValue(code, key, origin string, err error) error {
 	if flag, ok := strings.CutPrefix(origin, "flag "); ok {
 		return fault.Usage(code, "%s: %s", flag, err).About(origin)
 	}
-	where := origin
-	if !strings.HasPrefix(origin, "STEM_") && !strings.HasPrefix(origin, "credential ") {
-		where = fmt.Sprintf("%s: %s", origin, key)
+	return fault.Config(code, "%s: %s", where(key, origin), err).About(origin)
+}
+
+// where names a variable or a credential by itself, and a line of a file with the key that stands there.
+func where(key, origin string) string {
+	if strings.HasPrefix(origin, "STEM_") || strings.HasPrefix(origin, "credential ") || strings.HasPrefix(origin, "flag ") {
+		return strings.TrimPrefix(origin, "flag ")
 	}
-	return fault.Config(code, "%s: %s", where, err).About(origin)
+	return origin + ": " + key
 }

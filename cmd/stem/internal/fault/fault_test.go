@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -85,6 +86,27 @@ func TestFromNamesTheFix(t *testing.T) {
 				t.Errorf("exit %d, want %d", got, tt.exit)
 			}
 		})
+	}
+}
+
+// The reason of a server that refuses a client's certificate can be lost with the connection.
+func TestAConnectionCutOffWithAClientCertificate(t *testing.T) {
+	t.Parallel()
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	for expires, want := range map[time.Time]string{
+		time.Now().Add(time.Hour): "A server that refuses the certificate of STEM_TLS_CLIENT_CERT (app) may do that; its log has the reason.",
+		time.Unix(0, 0):           "Renew STEM_TLS_CLIENT_CERT (expired 1970-01-01T00:00:00Z).",
+	} {
+		with := target
+		with.TLS = &fault.TLS{Mode: "verify-full", ClientSource: "STEM_TLS_CLIENT_CERT", ClientName: "app", ClientExpires: expires}
+		f := fault.FromTLS(fmt.Errorf("failed to receive message: %w", reset), with)
+		if f == nil || f.Hint != want || f.Exit != fault.ExitUnavailable ||
+			f.Message != "database unreachable: the server ended the connection during the handshake (db.internal:5432, user app, database shop)" {
+			t.Errorf("got %+v", f)
+		}
+	}
+	if f := fault.FromTLS(reset, target); f != nil {
+		t.Errorf("without a certificate: %v", f)
 	}
 }
 

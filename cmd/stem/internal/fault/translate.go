@@ -3,11 +3,13 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -17,6 +19,11 @@ type Target struct {
 	Address  string // host:port, or the path of a socket
 	User     string
 	Database string
+
+	Timeout      time.Duration // how long a connection was tried; 0 is not known
+	Passwordless bool          // no password was given
+	Conns        int           // how many connections were wanted; 0 is not known
+	TLS          *TLS          // nil: nothing about TLS is worth saying
 }
 
 func (t Target) String() string {
@@ -32,7 +39,10 @@ func From(err error, t Target) error {
 		return fromPostgres(pe, t).Because(err)
 	}
 	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
-		return unreachable(t, dialReason(ce)).Because(err)
+		if e := FromTLS(err, t); e != nil {
+			return e.Because(err)
+		}
+		return unreachable(t, dialReason(ce, t)).Because(err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return New(ExitTryLater, "timeout", "gave up: the time limit passed").
@@ -42,7 +52,7 @@ func From(err error, t Target) error {
 		return New(ExitInterrupted, "interrupted", "interrupted").Because(err)
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok {
-		return unreachable(t, dialReason(ne)).Because(err)
+		return unreachable(t, dialReason(ne, t)).Because(err)
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return New(ExitNoInput, "input_missing", "%s", err).Because(err)
@@ -57,7 +67,7 @@ func unreachable(t Target, reason string) *Error {
 
 // dialReason says what stopped a connection in the words of the operating system or the TLS library. It never returns
 // the whole text of a connection error, which lists every address and setting tried.
-func dialReason(err error) string {
+func dialReason(err error, t Target) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return "no such host " + dns.Name
 	}
@@ -65,6 +75,9 @@ func dialReason(err error) string {
 		return errno.Error()
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		if t.Timeout > 0 {
+			return "no answer within " + t.Timeout.String()
+		}
 		return "no answer in time"
 	}
 	text := err.Error()
@@ -85,13 +98,22 @@ func fromPostgres(pe *pgconn.PgError, t Target) *Error {
 		return denied(pe, t)
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return New(ExitPermission, "login_refused", "the database refused the login: %s (%s)", pe.Message, t).
-			About("database").WithHint("check the user, its password and pg_hba.conf; the server log has the reason")
+			About("database").WithHint("%s", loginAdvice(pe, t))
 	case "3D000": // invalid_catalog_name
 		return New(ExitUnavailable, "no_such_database", "%s (%s)", pe.Message, t).About("database").
 			WithHint("create it first: createdb %s", t.Database)
 	case "53300": // too_many_connections
-		return New(ExitUnavailable, "too_many_connections", "the server takes no more connections: %s (%s)", pe.Message, t).
+		e := New(ExitUnavailable, "too_many_connections", "the server takes no more connections: %s (%s)", pe.Message, t).
 			About("database").WithHint("raise max_connections, or connect through a pooler")
+		if t.Conns > 0 {
+			e.Hint += fmt.Sprintf("; this command takes up to %d", t.Conns)
+		}
+		return e
+	case "42704": // undefined_object: at the start of a session, a setting that the server does not know
+		if pe.Severity == "FATAL" {
+			return New(ExitConfig, "bad_database_url", "%s (%s)", pe.Message, t).About("database").
+				WithHint("look at options= in the URL, and at what alter role and alter database set")
+		}
 	case "57P01", "57P02", "57P03": // admin_shutdown, crash_shutdown, cannot_connect_now
 		return unreachable(t, pe.Message)
 	case "57014": // query_canceled
