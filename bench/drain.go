@@ -69,7 +69,15 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 			if err := s.reset(ctx); err != nil {
 				return sample{}, err
 			}
-			return drain(ctx, l, s, setting{slots: 1000}, l.count(200_000, 50_000, 2_000))
+			took, err := drain(ctx, l, s, setting{slots: 1000}, l.count(200_000, 50_000, 2_000))
+			if err != nil {
+				return sample{}, err
+			}
+			mixed, err := query1[bool](ctx, s.p, "select exists (select from stem.jobs where (sig is not null) <> $1)", s.keys != nil)
+			if err == nil && mixed {
+				err = fmt.Errorf("%s: there are envelopes of the other kind: the run does not count", name)
+			}
+			return took, err
 		}})
 	}
 	// The ratio is that of the first to the second.
