@@ -64,7 +64,7 @@ func TestConfigMistakesAreAllNamed(t *testing.T) {
 	for _, want := range []string{
 		`worker: queue: names are 1-128 of letters, digits, _ . : / -; got "two words"`,
 		`worker: queue "mail": want 1 to `,
-		"worker: lease: want 100ms or more, got 10ms",
+		"worker: lease: want 100ms to 24h, got 10ms",
 		"worker: heartbeat 5ms must be less than half the lease 10ms",
 		"worker: poll interval -1ns and rescue interval 5ms must be above 0",
 		"worker: max crashes: want 1 or more, got -1",

@@ -2,6 +2,8 @@
 
 -- +goose Up
 
+-- The epoch is random and told to nobody but this worker: ids are known to all of them (stem.watch), and whoever logs in as one
+-- must not be able to end another, which would be to run its jobs a second time.
 -- +goose StatementBegin
 create function stem.register(
     p_worker uuid, p_node text, p_namespace text, p_host text, p_pid integer, p_boot text, p_version text,
@@ -13,8 +15,9 @@ as $$
 #variable_conflict use_column
 begin
     return query
-    insert into stem.workers (id, node, namespace, host, pid, boot, version, lease_us, lease_until, slots, tasks)
-    values (p_worker, p_node, p_namespace, p_host, p_pid, p_boot, p_version, p_lease_us,
+    insert into stem.workers (id, epoch, node, namespace, host, pid, boot, version, lease_us, lease_until, slots, tasks)
+    values (p_worker, ('x' || left(replace(gen_random_uuid()::text, '-', ''), 12))::bit(48)::bigint,
+        p_node, p_namespace, p_host, p_pid, p_boot, p_version, p_lease_us,
         clock_timestamp() + p_lease_us * interval '1 microsecond', p_slots, p_tasks)
     returning workers.epoch, clock_timestamp();
 end $$;

@@ -608,6 +608,7 @@ end $$;
 
 revoke execute on all functions in schema stem from public;
 revoke all on all tables in schema stem from public;
+revoke all on type stem._tickets, stem.job_status, stem.job_payloads from public;
 
 -- +goose Down
 drop function stem.list_audit;
