@@ -133,7 +133,8 @@ func index(items []item) map[[2]string]item {
 	return m
 }
 
-// withoutConsequences leaves out what belongs to an object that is itself missing or unexpected: its columns, its owner's rights.
+// withoutConsequences leaves out what belongs to an object that is itself missing or unexpected: its columns, its owner and their
+// rights.
 func withoutConsequences(list []Drift) []Drift {
 	whole := map[string]string{} // "stem.jobs" to what is wrong with all of it
 	for _, d := range list {
@@ -143,7 +144,7 @@ func withoutConsequences(list []Drift) []Drift {
 	}
 	list = slices.DeleteFunc(list, func(d Drift) bool {
 		switch d.Kind {
-		case "grant":
+		case "grant", "owner":
 			object, _, _ := strings.Cut(d.Name, " to ")
 			return d.Problem == whole[object[strings.Index(object, " stem")+1:]]
 		case "column", "constraint", "index", "trigger", "rule", "policy":
