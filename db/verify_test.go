@@ -13,7 +13,7 @@ import (
 	"github.com/stemqueue/stem/internal/pgtest"
 )
 
-var update = flag.Bool("update", false, "rewrite manifest.txt")
+var update = flag.Bool("update", false, "rewrite manifest.txt, or testdata/privileges.txt")
 
 // TestManifest: manifest.txt is what the migrations make, on whatever major this runs.
 func TestManifest(t *testing.T) {

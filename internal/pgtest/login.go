@@ -39,6 +39,7 @@ func Login(tb testing.TB, address string, roles ...string) string {
 	u.User = url.UserPassword(role, password)
 	return u.String()
 }
+
 func execute(tb testing.TB, address string, statements ...string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
