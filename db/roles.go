@@ -20,7 +20,7 @@ type Role struct {
 // Which function is whose is decided here and nowhere else. One whose name begins with an underscore is the owner's alone, to be
 // called by others of its functions; a test fails for any other that stands in no list.
 var (
-	producing = []string{"enqueue", "enqueue_many", "enqueue_one", "enqueue_trigger", "job_states", "uuid7"}
+	producing = []string{"enqueue", "enqueue_many", "enqueue_one", "enqueue_trigger", "job_states", "schema_version", "uuid7"}
 	working   = []string{
 		"adopt_orphans", "claim", "claim_states", "complete", "declare_lost", "deregister", "drop_duty", "drop_strays", "due", "finish",
 		"heartbeat", "horizon", "prune_keys", "put_back", "raise_epoch", "register", "rescue", "rotate", "set_idle", "suspects",
@@ -28,7 +28,7 @@ var (
 	}
 	scheduling []string
 	// What shows no payload, no header, no result and no error text.
-	observing = []string{"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_tasks", "list_workers"}
+	observing = []string{"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_tasks", "list_workers", "schema_version"}
 	operating = []string{
 		"cancel", "dead_groups", "forget_queue", "job_states", "list_attempts", "list_audit", "list_dead", "pause_queue", "payload_json",
 		"payload_text", "purge_dead", "purge_queue", "replay", "resume_queue", "retry_now", "set_queue", "show_job",

@@ -43,7 +43,7 @@ func (e *VersionError) Error() string {
 // Verify compares the schema of a database with what the migrations make, object by object: functions with their text and their
 // settings, tables with columns, constraints, indexes, triggers and options, views, sequences, owners and grants. What a role was
 // granted on functions, views and the schema is left out: that is the operator's to decide. Verify only reads the catalog, for
-// which a login needs SELECT on VersionTable and nothing else; the error is a *[VersionError] when the database is at another version.
+// which a login needs one of the roles, or SELECT on VersionTable; the error is a *[VersionError] when the database is at another version.
 func (m *Migrator) Verify(ctx context.Context) ([]Drift, error) {
 	current, newest, err := m.Versions(ctx)
 	if err != nil {

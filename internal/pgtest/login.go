@@ -35,7 +35,7 @@ func Login(tb testing.TB, address string, roles ...string) string {
 	execute(tb, address,
 		"create role "+role+" login password '"+password+"'",
 		"grant "+strings.Join(groups, ", ")+" to "+role)
-	tb.Cleanup(func() { execute(tb, address, "drop owned by "+role, "drop role "+role) })
+	tb.Cleanup(func() { execute(tb, address, "drop owned by "+role+" cascade", "drop role "+role) })
 	u.User = url.UserPassword(role, password)
 	return u.String()
 }
