@@ -151,6 +151,14 @@ func makeTemplate(ctx context.Context, server *devpg.Server) (string, error) {
 	return name, nil
 }
 
+// Migrate makes the roles and the schema in the database at address, of a server of the test's own: see [Private].
+func Migrate(tb testing.TB, address string) {
+	tb.Helper()
+	if err := migrate(tb.Context(), address); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // migrate does what production does: the roles, the migrations as their owner, the grants. Copies of the database have the grants
 // of the schema, and the roles are the cluster's.
 func migrate(ctx context.Context, address string) error {
