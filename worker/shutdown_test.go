@@ -97,7 +97,7 @@ func isBack(t *testing.T, pool *pgxpool.Pool) {
 
 func TestAWarmShutdownLetsHandlersFinish(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	r := b.enqueue(raw("obeys"))[0]
 	<-tasks.began
@@ -111,14 +111,14 @@ func TestAWarmShutdownLetsHandlersFinish(t *testing.T) {
 	if got := b.wait(r); got.State != "completed" || got.Attempt != 1 {
 		t.Errorf("got %s after %d attempts", got.State, got.Attempt)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from stem.ready where job_id = $1", late.ID); n != 1 {
+	if n := scan[int](t, b.owner, "select count(*) from stem.ready where job_id = $1", late.ID); n != 1 {
 		t.Error("a job was claimed after the shutdown had begun")
 	}
 }
 
 func TestAWarmShutdownCancelsAfterTheGrace(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: 300 * time.Millisecond})
 	b.enqueue(raw("obeys"))
 	<-tasks.began
@@ -129,12 +129,12 @@ func TestAWarmShutdownCancelsAfterTheGrace(t *testing.T) {
 	if cause := <-tasks.causes; !errors.Is(cause, worker.ErrShutdown) {
 		t.Errorf("cancelled with %v, want ErrShutdown", cause)
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 }
 
 func TestASoftShutdownCancelsAtOnce(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	b.enqueue(raw("obeys"))
 	<-tasks.began
@@ -146,12 +146,12 @@ func TestASoftShutdownCancelsAtOnce(t *testing.T) {
 	if cause := <-tasks.causes; !errors.Is(cause, worker.ErrShutdown) {
 		t.Errorf("cancelled with %v, want ErrShutdown", cause)
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 }
 
 func TestAHardShutdownPutsBackWhatGoesOn(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	b.enqueue(raw("ignores"))
 	<-tasks.began
@@ -160,7 +160,7 @@ func TestAHardShutdownPutsBackWhatGoesOn(t *testing.T) {
 	if err := w.within(2 * time.Second); err == nil {
 		t.Error("Run returned nil although a handler is still running")
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 	close(tasks.free)
 }
 
