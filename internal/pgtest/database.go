@@ -187,13 +187,7 @@ func migrate(ctx context.Context, address string) error {
 
 // become makes whoever runs the tests a member of a role, unless it is a superuser and so is one already.
 func become(ctx context.Context, address, role string) error {
-	conn, err := pgx.Connect(ctx, address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, "do $$ begin if not pg_has_role('"+role+"', 'usage') then grant "+role+" to current_user; end if; end $$")
-	return err
+	return do(ctx, address, "do $$ begin if not pg_has_role('"+role+"', 'usage') then grant "+role+" to current_user; end if; end $$")
 }
 
 // migrationsHash tells one schema, and what the roles may do in it, from another.
@@ -230,15 +224,7 @@ func databaseName(test string) string {
 func admin(server *devpg.Server, sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, server.URL)
-	if err != nil {
-		return fmt.Errorf("pgtest: %w", err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("pgtest: %s: %w", sql, err)
-	}
-	return nil
+	return do(ctx, server.URL, sql)
 }
 
 // logServer logs the last lines that the server wrote about the database.

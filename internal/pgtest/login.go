@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,9 +19,27 @@ import (
 // dropped when the test ends; address must allow making roles, as that of [Database] does.
 func Login(tb testing.TB, address string, roles ...string) string {
 	tb.Helper()
-	u, err := url.Parse(address)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	role, url, err := newLogin(ctx, address, roles)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		// Who is no superuser may drop only what is its own, or its group's.
+		if err := do(ctx, address, "grant "+role+" to current_user", "drop owned by "+role+" cascade", "drop role "+role); err != nil {
+			tb.Error(err)
+		}
+	})
+	return url
+}
+
+func newLogin(ctx context.Context, address string, roles []string) (role, login string, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", "", err
 	}
 	var groups []string
 	for _, r := range db.Roles() {
@@ -29,31 +48,26 @@ func Login(tb testing.TB, address string, roles ...string) string {
 		}
 	}
 	if len(roles) > 0 && len(groups) != len(roles) {
-		tb.Fatalf("pgtest: Login as %v: want some of %v", roles, db.Roles())
+		return "", "", fmt.Errorf("pgtest: a login as %v: want some of db.Roles, without stem_", roles)
 	}
-	role, password := "stem_login_"+strings.ToLower(rand.Text()[:12]), rand.Text()
-	execute(tb, address,
+	role = "stem_login_" + strings.ToLower(rand.Text()[:12])
+	password := rand.Text()
+	u.User = url.UserPassword(role, password)
+	return role, u.String(), do(ctx, address,
 		"create role "+role+" login password '"+password+"'",
 		"grant "+strings.Join(groups, ", ")+" to "+role)
-	tb.Cleanup(func() { execute(tb, address, "drop owned by "+role+" cascade", "drop role "+role) })
-	u.User = url.UserPassword(role, password)
-	return u.String()
 }
 
-func execute(tb testing.TB, address string, statements ...string) {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+func do(ctx context.Context, address string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
-		tb.Errorf("pgtest: %v", err)
-		return
+		return fmt.Errorf("pgtest: %w", err)
 	}
 	defer conn.Close(ctx)
 	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
-			tb.Errorf("pgtest: %s: %v", sql, err)
-			return
+			return fmt.Errorf("pgtest: %s: %w", sql, err)
 		}
 	}
+	return nil
 }
