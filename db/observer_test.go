@@ -175,8 +175,8 @@ func TestAnObserverSees(t *testing.T) {
 	confide(t, l)
 	e := l.listen(t, "observer")
 	for statement, want := range map[string]string{
-		"select string_agg(distinct state, ' ' order by state) from stem.job_status":      "completed dead ready running scheduled",
-		"select ready::text || ' ' || dead::text from stem.list_queues('default')":        "3 2",
+		"select string_agg(distinct state, ' ' order by state) from stem.job_status":                          "completed dead ready running scheduled",
+		"select ready::text || ' ' || dead::text from stem.list_queues('default')":                            "3 2",
 		"select sum(matched)::text from stem.count_jobs(null, null, 't', null, null, null, null, null, 1000)": "14",
 	} {
 		if got := one[string](t, e, statement); got != want {
