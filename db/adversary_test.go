@@ -79,6 +79,7 @@ const attempt = `
 func TestNobodyTouchesATable(t *testing.T) {
 	t.Parallel()
 	eachRole(t, func(t *testing.T, l *lab, c *pgx.Conn, role db.Role) {
+		t.Helper()
 		life(t, l, l.hire(t)) // rows to be touched
 		run(t, l.owner, "create schema own authorization "+one[string](t, c, "select current_user"))
 		run(t, c, attempt)
@@ -134,6 +135,7 @@ func TestEachRoleCallsItsFunctions(t *testing.T) {
 		Trigger    bool
 	}
 	eachRole(t, func(t *testing.T, l *lab, c *pgx.Conn, role db.Role) {
+		t.Helper()
 		rows, err := l.owner.Query(t.Context(), `
 			select p.proname, 'select stem.' || p.proname || '(' || coalesce((
 				-- A strict function is not called, and so not refused, when an argument is null.

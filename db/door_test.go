@@ -149,6 +149,23 @@ func TestNoDecoyIsTaken(t *testing.T) {
 	}
 }
 
+// TestOddSettingsChangeNothing: a function inherits its caller's settings, but for those that it pins.
+func TestOddSettingsChangeNothing(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	w := l.hire(t)
+	run(t, l.me, `set transform_null_equals = on; set array_nulls = off; set datestyle = 'SQL, DMY'; set intervalstyle = 'sql_standard';
+		set timezone = 'Asia/Kathmandu'; set bytea_output = 'escape'; set extra_float_digits = -15; set enable_nestloop = off;
+		set enable_indexscan = off; set join_collapse_limit = 1; set geqo_threshold = 2; set row_security = off; set synchronous_commit = off;
+		set backslash_quote = on; set quote_all_identifiers = on; set work_mem = '64kB'; set client_min_messages = debug5`)
+	life(t, l, w)
+	// Text with backslashes does not become other text, but fails.
+	run(t, l.me, "set standard_conforming_strings = off; set escape_string_warning = off")
+	if _, err := l.me.Exec(t.Context(), "select stem.enqueue('t', unique_key => 'c', headers => '{}')"); err != nil && code(err) != "22021" {
+		t.Error(err)
+	}
+}
+
 // life takes jobs through every table as the worker: by each form of enqueue, with keys, delays and headers, to each end.
 func life(t *testing.T, l *lab, w hand) {
 	t.Helper()

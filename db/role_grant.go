@@ -49,7 +49,7 @@ func (m *Migrator) grantRoles(ctx context.Context, config GrantConfig) (done []s
 	if err != nil {
 		return nil, err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
+	defer tx.Rollback() // after Commit it has nothing to do
 	if !config.DryRun {
 		if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock(hashtextextended('stem roles', 0))"); err != nil {
 			return nil, err

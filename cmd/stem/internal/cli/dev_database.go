@@ -53,7 +53,7 @@ func (d *dev) makeLogin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with the connection
+	defer conn.Close(context.WithoutCancel(ctx))
 	password := rand.Text()
 	statements := []string{
 		"create role " + devLogin + " login password '" + password + "'",
