@@ -243,6 +243,8 @@ func TestCheckRoles(t *testing.T) {
 		{name: "a superuser, over two corners", do: "grant boss to team; grant team to app", want: "app membership can become boss, a superuser: app > team > boss", undo: "revoke team from app"},
 		{name: "reads everything", do: "grant pg_read_all_data to app", want: "app membership has the rights of pg_read_all_data, or can get them: app > pg_read_all_data"},
 		{name: "only by SET ROLE", do: "create role shy login noinherit; grant stem_producer to shy", want: "shy membership has the rights of stem_producer after SET ROLE only, which Stem does not do: shy > stem_producer", undo: "drop role shy"},
+		{name: "only by SET ROLE, at a corner", do: "create role half noinherit; grant stem_producer to half; create role dual login; grant half to dual", want: "dual membership has the rights of stem_producer after SET ROLE only, which Stem does not do: dual > half > stem_producer", undo: "drop role half"},
+		{name: "the better of two ways", do: "create role half noinherit; grant stem_producer to half, dual; grant half to dual"},
 		{name: "who migrates is no worker", do: "grant stem_owner to maker"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { //nolint:paralleltest // one cluster, one after the other
