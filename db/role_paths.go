@@ -14,6 +14,7 @@ import (
 type cluster struct {
 	byName map[string]*account
 	owner  string // of schema stem
+	keeper string // of VersionTable
 	major  int
 }
 
@@ -31,9 +32,10 @@ type membership struct {
 
 func readCluster(ctx context.Context, tx *sql.Tx) (*cluster, error) {
 	c := &cluster{byName: map[string]*account{}}
-	row := tx.QueryRowContext(ctx, `select coalesce(pg_get_userbyid(n.nspowner)::text, ''), current_setting('server_version_num')::integer / 10000
-		from (values (1)) one left join pg_namespace n on n.nspname = 'stem'`)
-	if err := row.Scan(&c.owner, &c.major); err != nil {
+	row := tx.QueryRowContext(ctx, `select coalesce(pg_get_userbyid(n.nspowner)::text, ''), coalesce(pg_get_userbyid(v.relowner)::text, ''),
+			current_setting('server_version_num')::integer / 10000
+		from (values (1)) one left join pg_namespace n on n.nspname = 'stem' left join pg_class v on v.oid = to_regclass($1)`, VersionTable)
+	if err := row.Scan(&c.owner, &c.keeper, &c.major); err != nil {
 		return nil, err
 	}
 	byID := map[int64]*account{}
@@ -127,20 +129,23 @@ func isGroup(name string) bool {
 
 // checkOwner: a SECURITY DEFINER function acts as its owner, which must not be a superuser and have no password to be stolen.
 func (c *cluster) checkOwner() []Deviation {
-	owner := c.byName[c.owner]
-	if owner == nil || c.owner == OwnerRole {
-		return nil // the attributes of stem_owner are looked at with those of the other roles
+	var list []Deviation
+	add := func(role, what string) {
+		list = append(list, Deviation{Role: role, Problem: "owner", What: what, Fix: "stem roles print owner"})
 	}
-	d := Deviation{Role: c.owner, Problem: "owner", Fix: "stem roles print owner"}
-	switch {
+	switch owner := c.byName[c.owner]; {
+	case owner == nil || c.owner == OwnerRole:
+		// The attributes of stem_owner are looked at with those of the other roles.
 	case owner.superuser:
-		d.What = "owns schema stem and is a superuser: a hole in one of its functions is a hole in the cluster"
+		add(c.owner, "owns schema stem and is a superuser: a hole in one of its functions is a hole in the cluster")
 	case owner.login:
-		d.What = "owns schema stem and can log in: its password is enough for every table"
-	default:
-		return nil
+		add(c.owner, "owns schema stem and can log in: its password is enough for every table")
 	}
-	return []Deviation{d}
+	// Whoever may create in schema public can make that table before the first migration does.
+	if c.keeper != "" && c.owner != "" && c.keeper != c.owner {
+		add(c.keeper, "owns "+VersionTable+" and not the schema: a trigger on it runs as whoever migrates")
+	}
+	return list
 }
 
 // checkAttributes: what a role can do without a right on anything.
