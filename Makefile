@@ -13,9 +13,10 @@ help: ## List the targets
 tools: ## Build the pinned tools into the cache
 	@tool/quality/install_tools.sh
 
-gen: tools ## Generate: queries, the manifest of the schema, the list of exported names
+gen: tools ## Generate: queries, the manifest of the schema, the roles' privileges, the list of exported names
 	cd db && $(TOOLS)/sqlc generate
 	go test ./db -run TestManifest -update
+	go test ./db -run TestPrivileges -update
 	go test ./tool/quality/guards -run TestAPI -update
 
 fmt: tools ## Format Go and shell

@@ -18,19 +18,21 @@ import (
 
 func TestMain(m *testing.M) { pgtest.MainWithExamples(m) }
 
-// A lab is one migrated database, its owner's pool, and a Plane whose login may only execute the functions.
+// A lab is one migrated database, its owner's pool, a worker's, and the Plane of an operator.
 type lab struct {
-	login string
-	owner *pgxpool.Pool
-	pool  *pgxpool.Pool // the login's
-	plane *control.Plane
+	login  string // the operator's
+	other  string // of somebody who is a worker and an operator
+	owner  *pgxpool.Pool
+	worker *pgxpool.Pool
+	pool   *pgxpool.Pool // the operator's
+	plane  *control.Plane
 }
 
 func open(t *testing.T) *lab {
 	t.Helper()
 	url := pgtest.Database(t)
-	l := &lab{login: pgtest.Login(t, url)}
-	l.owner, l.pool = pool(t, url), pool(t, l.login)
+	l := &lab{login: pgtest.Login(t, url, "operator"), other: pgtest.Login(t, url, "worker", "operator")}
+	l.owner, l.worker, l.pool = pool(t, url), pool(t, pgtest.Login(t, url, "worker")), pool(t, l.login)
 	l.plane = control.New(l.pool)
 	return l
 }
@@ -48,9 +50,12 @@ func pool(t *testing.T, url string) *pgxpool.Pool {
 	return p
 }
 
-func (l *lab) connect(t *testing.T) *pgx.Conn {
+// connect opens a connection of the operator.
+func (l *lab) connect(t *testing.T) *pgx.Conn { t.Helper(); return dial(t, l.login) }
+
+func dial(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), l.login)
+	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,14 +63,15 @@ func (l *lab) connect(t *testing.T) *pgx.Conn {
 	return conn
 }
 
+// begin begins a transaction of somebody else, a worker or an operator.
 func (l *lab) begin(t *testing.T) pgx.Tx {
 	t.Helper()
-	return begin(t, l.connect(t), pgx.ReadCommitted)
+	return begin(t, dial(t, l.other), pgx.ReadCommitted)
 }
 
 func (l *lab) enqueue(t *testing.T, n int, arguments string) []uuid.UUID {
 	t.Helper()
-	return labtest.Enqueue(t, l.pool, n, arguments)
+	return labtest.Enqueue(t, l.worker, n, arguments)
 }
 
 // The helpers of package labtest under short names.
@@ -125,7 +131,7 @@ type hand struct {
 func (l *lab) hire(t *testing.T, node, slots string) hand {
 	t.Helper()
 	w := hand{id: uuid.New()}
-	row, err := store.New(l.pool).Register(t.Context(), store.RegisterParams{
+	row, err := store.New(l.worker).Register(t.Context(), store.RegisterParams{
 		Worker: w.id, Node: node, Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
 		LeaseUs: 30_000_000, Slots: []byte(slots), Tasks: []byte(`{"t": {"kind": "go"}, "u": {}}`),
 	})
@@ -177,11 +183,11 @@ func (l *lab) kill(t *testing.T, n int32, reason, arguments string) []uuid.UUID 
 	t.Helper()
 	w := l.hire(t, "undertaker", `{"default": 1}`)
 	l.enqueue(t, int(n), arguments)
-	jobs, id := claim(t, l.pool, w, "default", n)
+	jobs, id := claim(t, l.worker, w, "default", n)
 	if len(jobs) != int(n) {
 		t.Fatalf("claimed %d of %d", len(jobs), n)
 	}
-	putBack(t, l.pool, w, id, "discard", 0, reason, "boom: "+reason, jobs...)
+	putBack(t, l.worker, w, id, "discard", 0, reason, "boom: "+reason, jobs...)
 	run(t, l.owner, "delete from stem.workers where id = $1", w.id)
 	slices.SortFunc(jobs, compare)
 	return jobs

@@ -92,11 +92,11 @@ func TestPagesMissNothingWhileJobsMove(t *testing.T) {
 			continue
 		}
 		l.enqueue(t, 20, "")
-		_, err := store.New(l.pool).Due(t.Context(), 100)
+		_, err := store.New(l.worker).Due(t.Context(), 100)
 		must(t, err)
-		held, id := claim(t, l.pool, w, "default", 120)
-		putBack(t, l.pool, w, id, "fail", time.Hour, "", "boom", held[:40]...)
-		putBack(t, l.pool, w, id, "discard", 0, "broken", "boom", held[40:60]...)
+		held, id := claim(t, l.worker, w, "default", 120)
+		putBack(t, l.worker, w, id, "fail", time.Hour, "", "boom", held[:40]...)
+		putBack(t, l.worker, w, id, "discard", 0, "broken", "boom", held[40:60]...)
 		_, err = l.plane.Cancel(t.Context(), "", held[:20]...)
 		must(t, err)
 		_, err = l.plane.ReplayAll(t.Context(), control.DeadFilter{}, control.Bulk{})
@@ -180,8 +180,8 @@ func TestJobShowsEverything(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	w := l.hire(t, "n", `{"default": 2}`)
-	_, claimID := claim(t, l.pool, w, "default", 2)
-	if _, err := store.New(l.pool).Finish(t.Context(), store.FinishParams{
+	_, claimID := claim(t, l.worker, w, "default", 2)
+	if _, err := store.New(l.worker).Finish(t.Context(), store.FinishParams{
 		Worker: w.id, Jobs: []uuid.UUID{job}, Claims: []uuid.UUID{claimID}, Outcomes: []string{"completed"}, AgesUs: []int64{1000},
 		Results: [][]byte{[]byte("42")},
 	}); err != nil {
@@ -271,7 +271,7 @@ func TestViewsSurviveBadBytes(t *testing.T) {
 		job := l.enqueue(t, 1, "")[0]
 		run(t, l.owner, "update stem.jobs set payload = $2 where id = $1", job, []byte(payload))
 		var text, json *string
-		must(t, l.owner.QueryRow(t.Context(), "select text, json::text from stem.job_payloads where job_id = $1", job).Scan(&text, &json))
+		must(t, l.pool.QueryRow(t.Context(), "select text, json::text from stem.job_payloads where job_id = $1", job).Scan(&text, &json))
 		if (text != nil) != want.text || (json != nil) != want.json {
 			t.Errorf("%.20q: text %t, json %t", payload, text != nil, json != nil)
 		}
@@ -279,10 +279,10 @@ func TestViewsSurviveBadBytes(t *testing.T) {
 	dead := l.kill(t, 1, "broken", "")
 	_, err := l.plane.Replay(t.Context(), "", 0, dead...)
 	must(t, err)
-	if n := one[int](t, l.owner, "select count(*) from stem.job_status where state = 'ready' and task = 't'"); n != len(payloads)+1 {
+	if n := one[int](t, l.pool, "select count(*) from stem.job_status where state = 'ready' and task = 't'"); n != len(payloads)+1 {
 		t.Errorf("%d jobs in the view", n)
 	}
-	_, err = l.pool.Exec(t.Context(), "select from stem.job_status")
+	_, err = l.worker.Exec(t.Context(), "select from stem.job_status")
 	wantCode(t, err, "42501")
 	if _, err := l.owner.Exec(t.Context(), `select convert_from('\x00', 'UTF8')::jsonb`); err == nil {
 		t.Error("the mutant is not caught")

@@ -32,7 +32,7 @@ func TestPauseAndResume(t *testing.T) {
 	if !q.Paused || q.PausedBy != who || q.PausedWhy != "bad deploy" || q.PausedSince.IsZero() {
 		t.Errorf("%+v", q)
 	}
-	if held, _ := claim(t, l.pool, w, "default", 1); len(held) > 0 {
+	if held, _ := claim(t, l.worker, w, "default", 1); len(held) > 0 {
 		t.Error("a paused queue was claimed from")
 	}
 	listener := l.connect(t)
@@ -49,7 +49,7 @@ func TestPauseAndResume(t *testing.T) {
 	if n, err := listener.WaitForNotification(wait); err != nil || n.Payload != "default" {
 		t.Errorf("notification: %+v, %v", n, err)
 	}
-	if held, _ := claim(t, l.pool, w, "default", 1); len(held) != 1 {
+	if held, _ := claim(t, l.worker, w, "default", 1); len(held) != 1 {
 		t.Error("nothing to claim after the pause")
 	}
 	_, err = l.plane.Pause(t.Context(), "no such\nname", "")
@@ -196,7 +196,7 @@ func TestQueues(t *testing.T) {
 	l.enqueue(t, 2, "queue => 'mail', delay => '1 hour'")
 	w := l.hire(t, "one", `{"mail": 4, "idle": 1}`)
 	l.hire(t, "two", `{"mail": 6, "odd": "x"}`)
-	claim(t, l.pool, w, "mail", 1)
+	claim(t, l.worker, w, "mail", 1)
 	run(t, l.owner, "insert into stem.queues (name, keep_finished) values ('named', false)")
 	run(t, l.owner, "update stem.jobs set created_at = created_at - interval '1 hour' where queue = 'mail'")
 	list, err := l.plane.Queues(t.Context())
@@ -249,7 +249,7 @@ func TestWorkersAndTasks(t *testing.T) {
 	l := open(t)
 	live, silent, gone := l.hire(t, "a", `{"default": 2}`), l.hire(t, "b", `{"default": 1}`), l.hire(t, "c", `{"default": 1}`)
 	l.enqueue(t, 2, "")
-	claim(t, l.pool, live, "default", 2)
+	claim(t, l.worker, live, "default", 2)
 	run(t, l.owner, `update stem.workers set lease_until = now() - interval '1 minute', tasks = '{"t": {}, "v": {}}' where id = $1`, silent.id)
 	run(t, l.owner, `with g as (delete from stem.workers where id = $1 returning *)
 		insert into stem.lost_workers (id, node, namespace, host, pid, started_at, heartbeat_at, slots)

@@ -47,11 +47,11 @@ func TestReplayAfterTheLeafIsGone(t *testing.T) {
 		t.Errorf("the ticket is in slot %d", slot)
 	}
 	w := l.hire(t, "n", `{"default": 1}`)
-	held, id := claim(t, l.pool, w, "default", 1)
+	held, id := claim(t, l.worker, w, "default", 1)
 	if !slices.Equal(held, []uuid.UUID{job}) {
 		t.Fatalf("claimed %v", held)
 	}
-	putBack(t, l.pool, w, id, "discard", 0, "broken", "again", job)
+	putBack(t, l.worker, w, id, "discard", 0, "broken", "again", job)
 	again, err := l.plane.DeadLetter(t.Context(), job)
 	must(t, err)
 	if again.Attempt != 2 || again.Generation != 2 || len(again.Attempts) != 2 {
@@ -208,8 +208,8 @@ func TestRetryMakesARetryingJobDueNow(t *testing.T) {
 	l := open(t)
 	w := l.hire(t, "n", `{"default": 3}`)
 	l.enqueue(t, 3, "")
-	held, id := claim(t, l.pool, w, "default", 3)
-	putBack(t, l.pool, w, id, "fail", time.Hour, "", "boom", held[:2]...)
+	held, id := claim(t, l.worker, w, "default", 3)
+	putBack(t, l.worker, w, id, "fail", time.Hour, "", "boom", held[:2]...)
 	later := l.enqueue(t, 1, "delay => '1 hour'")[0]
 	dead := l.kill(t, 1, "broken", "")[0]
 	run(t, l.owner, "update stem.jobs set run_at = now() + interval '30 minutes' where id = $1", held[1])
@@ -219,7 +219,7 @@ func TestRetryMakesARetryingJobDueNow(t *testing.T) {
 	if diff := cmp.Diff(want, outcomes(list)); diff != "" {
 		t.Error(diff)
 	}
-	row, err := store.New(l.pool).Due(t.Context(), 10)
+	row, err := store.New(l.worker).Due(t.Context(), 10)
 	must(t, err)
 	if row.Moved != 1 {
 		t.Errorf("%d jobs were due", row.Moved)
@@ -237,8 +237,8 @@ func TestRetryBesideADueMove(t *testing.T) {
 	l := open(t)
 	w := l.hire(t, "n", `{"default": 1}`)
 	l.enqueue(t, 1, "")
-	held, id := claim(t, l.pool, w, "default", 1)
-	putBack(t, l.pool, w, id, "fail", time.Microsecond, "", "boom", held...)
+	held, id := claim(t, l.worker, w, "default", 1)
+	putBack(t, l.worker, w, id, "fail", time.Microsecond, "", "boom", held...)
 	tx := l.begin(t)
 	_, err := store.New(tx).Due(t.Context(), 10)
 	must(t, err)
@@ -284,8 +284,8 @@ func TestReplayAllGoesOnceThroughTheSet(t *testing.T) {
 	w := l.hire(t, "n", `{"default": 10}`)
 	var died int
 	bulk := control.Bulk{Batch: 10, Reason: "fixed", Progress: func(control.Progress) {
-		held, id := claim(t, l.pool, w, "default", 10)
-		putBack(t, l.pool, w, id, "discard", 0, "broken", "again", held...)
+		held, id := claim(t, l.worker, w, "default", 10)
+		putBack(t, l.worker, w, id, "discard", 0, "broken", "again", held...)
 		died += len(held)
 	}}
 	done, err := l.plane.ReplayAll(t.Context(), control.DeadFilter{Reason: "broken"}, bulk)

@@ -40,14 +40,14 @@ func waiting(arguments string) func(*testing.T, *scene) {
 func running(t *testing.T, s *scene) {
 	t.Helper()
 	waiting("")(t, s)
-	_, s.claim = claim(t, s.pool, s.w, "default", 1)
+	_, s.claim = claim(t, s.worker, s.w, "default", 1)
 }
 
 // retrying leaves a job that waits for its second attempt and is due.
 func retrying(t *testing.T, s *scene) {
 	t.Helper()
 	running(t, s)
-	putBack(t, s.pool, s.w, s.claim, "fail", time.Microsecond, "", "boom", s.job)
+	putBack(t, s.worker, s.w, s.claim, "fail", time.Microsecond, "", "boom", s.job)
 }
 
 func dead(arguments string) func(*testing.T, *scene) {

@@ -29,7 +29,7 @@ func (l *lab) hire(t *testing.T) hand { t.Helper(); return l.hireWith(t, `{"defa
 func (l *lab) hireWith(t *testing.T, slots string, leaseMicros int64) hand {
 	t.Helper()
 	w := hand{id: uuid.New()}
-	row, err := store.New(l.owner).Register(t.Context(), store.RegisterParams{
+	row, err := store.New(l.me).Register(t.Context(), store.RegisterParams{
 		Worker: w.id, Node: "n", Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
 		LeaseUs: leaseMicros, Slots: []byte(slots), Tasks: []byte(`{"t": {}}`),
 	})

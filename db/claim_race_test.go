@@ -201,7 +201,7 @@ func TestVoidClaimIsBounded(t *testing.T) {
 	w, id, jobs := l.held(t, 2)
 	run(t, l.me, "set lock_timeout = 0")
 	run(t, l.me, "set statement_timeout = '9s'")
-	tx := l.begin(t)
+	tx := l.beginAs(t, "operator")
 	run(t, tx, "select stem.cancel($1, '')", jobs[:1])
 	_, err := store.New(l.me).VoidClaim(t.Context(), w.id, id)
 	wantCode(t, err, "55P03")

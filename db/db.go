@@ -17,6 +17,7 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -186,9 +187,13 @@ func (m *Migrator) Plan(ctx context.Context) ([]Step, error) {
 	return pending, nil
 }
 
-// Versions returns the version that the database is at, 0 for none, and the newest that this program knows. It only reads.
+// Versions returns the version that the database is at, 0 for none, and the newest that this program knows. It only reads, and where
+// it may not read VersionTable it asks stem.schema_version, which every role may.
 func (m *Migrator) Versions(ctx context.Context) (current, newest int64, err error) {
 	applied, err := m.applied(ctx)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42501" {
+		err = m.pool.QueryRowContext(ctx, "select stem.schema_version()").Scan(&current)
+	}
 	for version, is := range applied {
 		if is {
 			current = max(current, version)

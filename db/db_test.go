@@ -54,6 +54,18 @@ func TestMigrator(t *testing.T) {
 	}
 }
 
+// TestVersionsForEachRole: programs learn the version without a right on goose's table.
+func TestVersionsForEachRole(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	for _, r := range db.Roles() {
+		m := migrator(t, pgtest.Login(t, url, strings.TrimPrefix(r.Name, "stem_")), "")
+		if current, newest, err := m.Versions(t.Context()); err != nil || current != newest || newest != db.Version() {
+			t.Errorf("%s: %d of %d, %v: does the last migration replace stem.schema_version?", r.Name, current, newest, err)
+		}
+	}
+}
+
 // TestTwoMigrators runs two at once over an empty database: each migration is applied by one of them.
 func TestTwoMigrators(t *testing.T) {
 	t.Parallel()

@@ -24,11 +24,12 @@ func TestFreshSnapshotsAreWanted(t *testing.T) {
 		// Declared lost in the same transaction: the row of another's would not be there either, and nothing would be done.
 		"rescue": func(t *testing.T, l *lab, db store.DBTX, w hand, _ uuid.UUID) error {
 			t.Helper()
-			rescuer := one[uuid.UUID](t, db, "select id from stem.watch($1)", w.id)
-			if !declareLost(t, db, hand{rescuer, 1}, w, one[pgtype.Timestamptz](t, l.owner, "select heartbeat_at from stem.workers where id = $1", w.id)) {
+			rescuer := hand{id: one[uuid.UUID](t, db, "select id from stem.watch($1)", w.id)}
+			rescuer.epoch = one[int64](t, l.owner, "select epoch from stem.workers where id = $1", rescuer.id)
+			if !declareLost(t, db, rescuer, w, one[pgtype.Timestamptz](t, l.owner, "select heartbeat_at from stem.workers where id = $1", w.id)) {
 				t.Fatal("not declared lost")
 			}
-			_, err := store.New(db).Rescue(t.Context(), rescuer, 1, w.id, 3)
+			_, err := store.New(db).Rescue(t.Context(), rescuer.id, rescuer.epoch, w.id, 3)
 			return err
 		},
 		"void_claim": func(t *testing.T, _ *lab, db store.DBTX, w hand, id uuid.UUID) error {

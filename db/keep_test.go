@@ -74,13 +74,13 @@ var endings = map[string]func(t *testing.T, l *lab) []uuid.UUID{
 	"_cancel_job": func(t *testing.T, l *lab) []uuid.UUID {
 		t.Helper()
 		jobs := append(enqueue(t, l.me, 1, ""), enqueue(t, l.me, 1, "delay => '1 hour'")...)
-		run(t, l.me, "select stem.cancel($1, 'test')", jobs)
+		run(t, l.as(t, "operator"), "select stem.cancel($1, 'test')", jobs)
 		return jobs
 	},
 	"purge_queue": func(t *testing.T, l *lab) []uuid.UUID {
 		t.Helper()
 		jobs := append(enqueue(t, l.me, 1, ""), enqueue(t, l.me, 1, "delay => '1 hour'")...)
-		run(t, l.me, "select stem.purge_queue('default', 10, 'test')")
+		run(t, l.as(t, "operator"), "select stem.purge_queue('default', 10, 'test')")
 		return jobs
 	},
 }

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// A lab is one migrated database, its owner's pool, and connections of a login that may only execute the functions.
+// A lab is one migrated database, its owner's pool, and connections of a worker's login.
 type lab struct {
 	url   string
 	login string
@@ -26,7 +26,7 @@ type lab struct {
 func open(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{url: pgtest.Database(t)}
-	l.login = pgtest.Login(t, l.url)
+	l.login = pgtest.Login(t, l.url, "worker")
 	owner, err := pgxpool.New(t.Context(), l.url)
 	if err != nil {
 		t.Fatal(err)
@@ -36,11 +36,19 @@ func open(t *testing.T) *lab {
 	return l
 }
 
-// connect opens one more connection of the login. It gives up on a lock after ten seconds, so that a wrong lock fails
-// the test and does not hang it.
-func (l *lab) connect(t *testing.T) *pgx.Conn {
+// connect opens one more connection of the worker.
+func (l *lab) connect(t *testing.T) *pgx.Conn { t.Helper(); return dial(t, l.login) }
+
+// as opens a connection of a login of its own that is a member of one role.
+func (l *lab) as(t *testing.T, role string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), l.login)
+	return dial(t, pgtest.Login(t, l.url, role))
+}
+
+// dial connects. The connection gives up on a lock after ten seconds, so that a wrong lock fails the test and does not hang it.
+func dial(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +60,12 @@ func (l *lab) connect(t *testing.T) *pgx.Conn {
 func (l *lab) begin(t *testing.T) pgx.Tx {
 	t.Helper()
 	return begin(t, l.connect(t), pgx.ReadCommitted)
+}
+
+// beginAs begins a transaction of a login of its own that is a member of one role.
+func (l *lab) beginAs(t *testing.T, role string) pgx.Tx {
+	t.Helper()
+	return begin(t, l.as(t, role), pgx.ReadCommitted)
 }
 
 // The helpers of package labtest under short names.

@@ -75,7 +75,7 @@ func TestRegistrationsStopNothing(t *testing.T) {
 // readEverything calls what reads the workers' rows.
 func (l *lab) readEverything(t *testing.T, w hand) {
 	t.Helper()
-	q := store.New(l.me)
+	q := store.New(l.as(t, "observer"))
 	tasks, err := q.ListTasks(t.Context(), "")
 	if err != nil {
 		t.Error(err)
@@ -95,6 +95,7 @@ func (l *lab) readEverything(t *testing.T, w hand) {
 	if _, err := q.ListQueues(t.Context(), ""); err != nil {
 		t.Error(err)
 	}
+	q = store.New(l.me)
 	if _, err := q.Watch(t.Context(), w.id); err != nil {
 		t.Error(err)
 	}

@@ -88,7 +88,7 @@ func TestRescueChargesOnce(t *testing.T) {
 			}
 			victim, _, jobs := l.held(t, 4) // two slots
 			rescuer := l.hire(t)
-			tx := l.begin(t)
+			tx := l.beginAs(t, "operator")
 			run(t, tx, "select stem.cancel($1, 'changed his mind')", []uuid.UUID{jobs[3]})
 			declareLost(t, l.me, rescuer, victim, l.expire(t, victim))
 			if r := rescue(t, l.me, rescuer, victim); r.Moved != 3 || r.Charged != 2 || r.Remaining != 1 {

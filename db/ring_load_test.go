@@ -190,8 +190,8 @@ func TestRingUnderLoad(t *testing.T) {
 
 	stop := make(chan struct{})
 	var group sync.WaitGroup
-	client := func(step func(ctx context.Context, c *pgx.Conn) error) {
-		c := l.connect(t)
+	client := func(role string, step func(ctx context.Context, c *pgx.Conn) error) {
+		c := l.as(t, role)
 		group.Go(func() {
 			for {
 				select {
@@ -208,14 +208,14 @@ func TestRingUnderLoad(t *testing.T) {
 	}
 	w := l.hire(t)
 	for range 2 {
-		client(b.produce)
-		client(func(ctx context.Context, c *pgx.Conn) error { _, err := b.work(ctx, c, w, 5); return err })
+		client("producer", b.produce)
+		client("worker", func(ctx context.Context, c *pgx.Conn) error { _, err := b.work(ctx, c, w, 5); return err })
 	}
 	var turned atomic.Int64
 	slow := b.slow(w, &turned)
-	client(slow)
-	client(b.cancel)
-	client(func(ctx context.Context, c *pgx.Conn) error { _, err := store.New(c).Due(ctx, 100); return err })
+	client("worker", slow)
+	client("operator", b.cancel)
+	client("worker", func(ctx context.Context, c *pgx.Conn) error { _, err := store.New(c).Due(ctx, 100); return err })
 	for range 20 {
 		l.turn(t)
 		turned.Add(1)

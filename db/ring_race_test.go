@@ -69,7 +69,7 @@ func TestMoveBesideOpenCancel(t *testing.T) {
 			for range 6 {
 				l.turn(t)
 			}
-			tx := l.begin(t)
+			tx := l.beginAs(t, "operator")
 			run(t, tx, "select stem.cancel($1, 'test')", jobs[1:2])
 			if got := l.rotate(t); got != "busy" {
 				t.Errorf("rotate: %s", got)

@@ -43,7 +43,7 @@ func (e *VersionError) Error() string {
 // Verify compares the schema of a database with what the migrations make, object by object: functions with their text and their
 // settings, tables with columns, constraints, indexes, triggers and options, views, sequences, owners and grants. What a role was
 // granted on functions, views and the schema is left out: that is the operator's to decide. Verify only reads the catalog, for
-// which a login needs SELECT on VersionTable and nothing else; the error is a *[VersionError] when the database is at another version.
+// which a login needs one of the roles, or SELECT on VersionTable; the error is a *[VersionError] when the database is at another version.
 func (m *Migrator) Verify(ctx context.Context) ([]Drift, error) {
 	current, newest, err := m.Versions(ctx)
 	if err != nil {
@@ -133,7 +133,8 @@ func index(items []item) map[[2]string]item {
 	return m
 }
 
-// withoutConsequences leaves out what belongs to an object that is itself missing or unexpected: its columns, its owner's rights.
+// withoutConsequences leaves out what belongs to an object that is itself missing or unexpected: its columns, its owner and their
+// rights.
 func withoutConsequences(list []Drift) []Drift {
 	whole := map[string]string{} // "stem.jobs" to what is wrong with all of it
 	for _, d := range list {
@@ -143,7 +144,7 @@ func withoutConsequences(list []Drift) []Drift {
 	}
 	list = slices.DeleteFunc(list, func(d Drift) bool {
 		switch d.Kind {
-		case "grant":
+		case "grant", "owner":
 			object, _, _ := strings.Cut(d.Name, " to ")
 			return d.Problem == whole[object[strings.Index(object, " stem")+1:]]
 		case "column", "constraint", "index", "trigger", "rule", "policy":

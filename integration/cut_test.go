@@ -171,7 +171,7 @@ func TestAWorkerStopsInTheMiddleOfAnAmbiguousClaim(t *testing.T) {
 		c.gone.Store(false)
 	}
 	// What the claim took is somebody else's now.
-	run(t, f.pool, &reg, worker.Config{Lease: 4 * time.Second})
+	run(t, f.workers, &reg, worker.Config{Lease: 4 * time.Second})
 	if got := f.wait(r); got.State != "completed" {
 		t.Errorf("got %s", got.State)
 	}

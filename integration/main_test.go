@@ -153,26 +153,39 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 
 // fleet is a database and the processes that work on it.
 type fleet struct {
-	t    *testing.T
-	url  string
-	pool *pgxpool.Pool
-	q    *queue.Queue
+	t         *testing.T
+	url       string        // a worker's
+	pool      *pgxpool.Pool // the owner's, to look and to make tables
+	workers   *pgxpool.Pool
+	producers *pgxpool.Pool
+	q         *queue.Queue
 
 	maxCrashes int // zero is the default of workers, which takes more time
 }
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	url := pgtest.Database(t)
-	pool := pgtest.Open(t, url)
+	f := fleetOn(t, pgtest.Database(t))
+	if _, err := f.pool.Exec(t.Context(), "create table runs (job uuid, attempt int, pid int, at timestamptz default clock_timestamp())"); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// fleetOn is a fleet on that database, with a login for its workers and one for its producers. Tables that a test makes are the
+// application's, and open to both.
+func fleetOn(t *testing.T, owner string) *fleet {
+	t.Helper()
 	q, err := queue.New(queue.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), "create table runs (job uuid, attempt int, pid int, at timestamptz default clock_timestamp())"); err != nil {
+	f := &fleet{t: t, url: pgtest.Login(t, owner, "worker"), pool: pgtest.Open(t, owner), q: q, maxCrashes: 2}
+	f.workers, f.producers = pgtest.Open(t, f.url), pgtest.Open(t, pgtest.Login(t, owner, "producer"))
+	if _, err := f.pool.Exec(t.Context(), "alter default privileges in schema public grant all on tables to public"); err != nil {
 		t.Fatal(err)
 	}
-	return &fleet{t: t, url: url, pool: pool, q: q, maxCrashes: 2}
+	return f
 }
 
 // start starts a worker process and waits until it is registered.
@@ -204,7 +217,7 @@ func (f *fleet) start(slots int) *process {
 
 func (f *fleet) enqueue(requests ...queue.Request) []queue.Receipt {
 	f.t.Helper()
-	receipts, err := f.q.Enqueue(f.t.Context(), f.pool, requests...)
+	receipts, err := f.q.Enqueue(f.t.Context(), f.producers, requests...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -215,7 +228,7 @@ func (f *fleet) wait(r queue.Receipt) queue.Result {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 60*time.Second)
 	defer cancel()
-	result, err := queue.Wait(ctx, f.pool, r.ID)
+	result, err := queue.Wait(ctx, f.producers, r.ID)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/stemqueue/stem/db"
 	"github.com/stemqueue/stem/internal/devpg"
 	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/queue"
@@ -53,14 +52,8 @@ func run(t *testing.T, pool *pgxpool.Pool, reg *worker.Registry, config worker.C
 func ownServer(t *testing.T) (*fleet, *devpg.Server) {
 	t.Helper()
 	server := pgtest.Private(t, devpg.Config{Durable: true})
-	if err := db.Up(t.Context(), server.URL); err != nil {
-		t.Fatal(err)
-	}
-	q, err := queue.New(queue.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &fleet{t: t, url: server.URL, pool: pgtest.Open(t, server.URL), q: q}, server
+	pgtest.Migrate(t, server.URL)
+	return fleetOn(t, server.URL), server
 }
 
 func TestAnOutageTakesNothingFromAnybody(t *testing.T) {
@@ -82,7 +75,7 @@ func TestAnOutageTakesNothingFromAnybody(t *testing.T) {
 	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { return nil })
 	var logs []*lines
 	for range 2 {
-		log, _ := run(t, f.pool, &reg, worker.Config{Queues: map[string]int{"default": 2}, Lease: lease})
+		log, _ := run(t, f.workers, &reg, worker.Config{Queues: map[string]int{"default": 2}, Lease: lease})
 		logs = append(logs, log)
 	}
 	receipts := f.enqueue(raw("blocks"), raw("blocks"), raw("blocks"), raw("blocks"))
@@ -141,7 +134,7 @@ func TestAWorkerStopsAlthoughTheServerIsAway(t *testing.T) {
 	f, server := ownServer(t)
 	var reg worker.Registry
 	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { return nil })
-	log, stop := run(t, f.pool, &reg, worker.Config{Lease: time.Second, ShutdownGrace: time.Second, PollInterval: 100 * time.Millisecond})
+	log, stop := run(t, f.workers, &reg, worker.Config{Lease: time.Second, ShutdownGrace: time.Second, PollInterval: 100 * time.Millisecond})
 	f.wait(f.enqueue(raw("quick"))[0])
 	if err := server.StopImmediate(t.Context()); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func newQueue(t *testing.T, config Config) *Queue {
 	return q
 }
 
-// open returns the database's address for its owner, and a pool of a login that may only execute the functions.
+// open returns a pool of the database's owner, and one of a producer.
 func open(t *testing.T, options ...func(*pgxpool.Config)) (owner *pgxpool.Pool, pool *pgxpool.Pool) {
 	t.Helper()
 	url := pgtest.Database(t)
@@ -48,7 +48,7 @@ func open(t *testing.T, options ...func(*pgxpool.Config)) (owner *pgxpool.Pool, 
 		t.Cleanup(p.Close)
 		return p
 	}
-	return connect(url), connect(pgtest.Login(t, url), options...)
+	return connect(url), connect(pgtest.Login(t, url, "producer"), options...)
 }
 
 func count(t *testing.T, owner *pgxpool.Pool) int {

@@ -26,7 +26,7 @@ type gathering struct {
 func gather(t *testing.T) *gathering {
 	t.Helper()
 	url := pgtest.Database(t)
-	open := func() *pgxpool.Pool {
+	open := func(url string) *pgxpool.Pool {
 		pool, err := pgxpool.New(t.Context(), url)
 		if err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func gather(t *testing.T) *gathering {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gathering{T: t, q: q, pool: open(), owner: open()}
+	g := &gathering{T: t, q: q, pool: open(pgtest.Login(t, url, "producer")), owner: open(url)}
 	// Task "slow" waits for the gate, task "bad" is refused.
 	g.exec(`create function public.gate() returns trigger language plpgsql as $$ begin
 		if new.task = 'slow' then perform pg_advisory_xact_lock_shared(4711); end if;

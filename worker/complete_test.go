@@ -13,23 +13,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
-	"github.com/stemqueue/stem/internal/pgtest"
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/worker"
 )
 
-// newOwnerBench is a bench whose worker is the owner of the database, with a table for what handlers write.
-func newOwnerBench(t *testing.T) *bench {
+// newEffectsBench is a bench with a table for what handlers write.
+func newEffectsBench(t *testing.T) *bench {
 	t.Helper()
-	pool := pgtest.Pool(t)
-	if _, err := pool.Exec(t.Context(), "create table effects (job uuid, note text)"); err != nil {
-		t.Fatal(err)
-	}
-	q, err := queue.New(queue.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &bench{t: t, pool: pool, q: q}
+	b := newBench(t)
+	labtest.Run(t, b.owner, "create table effects (job uuid, note text); grant all on effects to public")
+	return b
 }
 
 func scan[T any](t *testing.T, pool *pgxpool.Pool, query string, args ...any) T {
@@ -62,7 +56,7 @@ func raw(task string, options ...queue.Option) queue.Request {
 
 func TestRowsAndCompletionCommitTogether(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newEffectsBench(t)
 	var reg worker.Registry
 	worker.Handle(&reg, hello, func(ctx context.Context, job *queue.Job[greeting]) error {
 		tx, err := b.pool.Begin(ctx)
@@ -82,7 +76,7 @@ func TestRowsAndCompletionCommitTogether(t *testing.T) {
 		if err := worker.Complete(ctx, tx, job); err != nil {
 			return err
 		}
-		if got := scan[int](t, b.pool, "select count(*) from stem.finished where job_id = $1", job.ID); got != 0 {
+		if got := scan[int](t, b.owner, "select count(*) from stem.finished where job_id = $1", job.ID); got != 0 {
 			t.Error("finished before the commit")
 		}
 		return tx.Commit(ctx)
@@ -94,17 +88,17 @@ func TestRowsAndCompletionCommitTogether(t *testing.T) {
 	if got.State != "completed" || string(got.Value) != `"done"` || got.Attempt != 1 {
 		t.Errorf("got %s, %s, attempt %d", got.State, got.Value, got.Attempt)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from effects where job = $1", r.ID); n != 1 {
+	if n := scan[int](t, b.owner, "select count(*) from effects where job = $1", r.ID); n != 1 {
 		t.Errorf("%d rows of the handler, want 1", n)
 	}
 	eventually(t, 10*time.Second, "the child completed", func() bool {
-		return scan[int](t, b.pool, "select count(*) from stem.finished") == 2
+		return scan[int](t, b.owner, "select count(*) from stem.finished") == 2
 	})
 }
 
 func TestCompleteThenRollbackDoesNotComplete(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newEffectsBench(t)
 	var reg worker.Registry
 	worker.Handle(&reg, hello, func(ctx context.Context, job *queue.Job[greeting]) error {
 		tx, err := b.pool.Begin(ctx)
@@ -125,7 +119,7 @@ func TestCompleteThenRollbackDoesNotComplete(t *testing.T) {
 	if got.State != "dead" || got.Reason != "exhausted" || !strings.HasPrefix(got.Error, "complete_not_committed") {
 		t.Errorf("got %s (%s): %s", got.State, got.Reason, got.Error)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from effects"); n != 0 {
+	if n := scan[int](t, b.owner, "select count(*) from effects"); n != 0 {
 		t.Errorf("%d rows of the handler, want none", n)
 	}
 }
@@ -138,12 +132,12 @@ func TestCompleteWithoutTheClaimSpoilsTheTransaction(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newOwnerBench(t)
+			b := newEffectsBench(t)
 			type answer struct{ complete, commit error }
 			answers := make(chan answer, 1)
 			var reg worker.Registry
 			worker.Handle(&reg, hello, func(ctx context.Context, job *queue.Job[greeting]) error {
-				if _, err := b.pool.Exec(ctx, steal, job.ID); err != nil {
+				if _, err := b.owner.Exec(ctx, steal, job.ID); err != nil {
 					return err
 				}
 				tx, err := b.pool.Begin(ctx)
@@ -169,7 +163,7 @@ func TestCompleteWithoutTheClaimSpoilsTheTransaction(t *testing.T) {
 			if !errors.Is(a.commit, pgx.ErrTxCommitRollback) {
 				t.Errorf("Commit: got %v, want ErrTxCommitRollback", a.commit)
 			}
-			if n := scan[int](t, b.pool, "select (select count(*) from effects) + (select count(*) from stem.finished)"); n != 0 {
+			if n := scan[int](t, b.owner, "select (select count(*) from effects) + (select count(*) from stem.finished)"); n != 0 {
 				t.Errorf("%d rows were written, want none", n)
 			}
 		})
@@ -178,7 +172,7 @@ func TestCompleteWithoutTheClaimSpoilsTheTransaction(t *testing.T) {
 
 func TestAnOpenCompleteHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newEffectsBench(t)
 	entered, leave := make(chan uuid.UUID, 1), make(chan struct{})
 	var reg worker.Registry
 	reg.HandleFunc("slow", func(ctx context.Context, run *queue.Run) error {
@@ -218,7 +212,7 @@ func TestAnOpenCompleteHoldsUpNobodyElse(t *testing.T) {
 
 func TestCompleteThroughDatabaseSQL(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newEffectsBench(t)
 	db, err := sql.Open("pgx", b.pool.Config().ConnString())
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +241,7 @@ func TestCompleteThroughDatabaseSQL(t *testing.T) {
 	if got.State != "completed" || string(got.Value) != "7" {
 		t.Errorf("got %s, %s: %s", got.State, got.Value, got.Error)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from effects where note = 'Ada'"); n != 1 {
+	if n := scan[int](t, b.owner, "select count(*) from effects where note = 'Ada'"); n != 1 {
 		t.Errorf("%d rows of the handler, want 1", n)
 	}
 }

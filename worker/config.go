@@ -25,7 +25,7 @@ type Config struct {
 	Namespace string
 	// Version is the program's own version, shown to operators.
 	Version string
-	// Lease is how long this worker may be silent before its claims are taken back; 0 means 30 s.
+	// Lease is how long this worker may be silent before its claims are taken back, a day at most; 0 means 30 s.
 	Lease time.Duration
 	// Heartbeat is how often the lease is renewed; 0 means a third of it.
 	Heartbeat time.Duration
@@ -104,8 +104,8 @@ func (c Config) check() error {
 			add("%s: want %d to %d bytes, got %d", text.what, text.least, text.most, n)
 		}
 	}
-	if c.Lease < 100*time.Millisecond {
-		add("lease: want 100ms or more, got %v", c.Lease)
+	if c.Lease < 100*time.Millisecond || c.Lease > 24*time.Hour {
+		add("lease: want 100ms to 24h, got %v", c.Lease)
 	}
 	if 2*c.Heartbeat >= c.Lease || c.Heartbeat <= 0 {
 		add("heartbeat %v must be less than half the lease %v", c.Heartbeat, c.Lease)

@@ -15,16 +15,10 @@ import (
 // A pooler in transaction mode needs pgx's mode exec, in which an argument is encoded by its Go type.
 func TestProducersAndWorkersRunWithoutPreparedStatements(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(pgtest.Login(t, pgtest.Database(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	b := newBench(t)
-	if b.pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.pool.Close)
+	unprepared := func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec }
+	b.pool = pgtest.Open(t, b.pool.Config().ConnString(), unprepared)
+	b.producer = pgtest.Open(t, b.producer.Config().ConnString(), unprepared)
 	var reg worker.Registry
 	worker.Handle(&reg, hello, func(ctx context.Context, job *queue.Job[greeting]) error {
 		tx, err := b.pool.Begin(ctx)

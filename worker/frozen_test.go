@@ -22,6 +22,8 @@ import (
 type link struct {
 	frozen, cut chan struct{}
 	cold        atomic.Bool   // it freezes at the next claim
+	deaf        atomic.Bool   // what the server says gets lost
+	registering func()        // called before a worker registers
 	pool        *pgxpool.Pool // whose connections go this way
 	listener    net.Listener
 	to          func() (net.Conn, error)
@@ -29,7 +31,7 @@ type link struct {
 }
 
 // newLink returns a link to the bench's database.
-func newLink(t *testing.T, b *bench) *link {
+func newLink(t *testing.T, b *bench, options ...func(*pgxpool.Config)) *link {
 	t.Helper()
 	var config net.ListenConfig
 	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -43,6 +45,9 @@ func newLink(t *testing.T, b *bench) *link {
 		return (&net.Dialer{}).DialContext(context.WithoutCancel(t.Context()), network, address)
 	}
 	l.pool = pgtest.Open(t, server.ConnString(), func(c *pgxpool.Config) {
+		for _, option := range options {
+			option(c)
+		}
 		c.ConnConfig.Tracer = l
 		c.ConnConfig.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", listener.Addr().String())
@@ -90,12 +95,12 @@ func (l *link) serve() {
 			_ = client.Close()
 			continue
 		}
-		l.copies.Go(func() { l.carry(server, client) })
-		l.copies.Go(func() { l.carry(client, server) })
+		l.copies.Go(func() { l.carry(server, client, false) })
+		l.copies.Go(func() { l.carry(client, server, true) })
 	}
 }
 
-func (l *link) carry(to io.WriteCloser, from io.Reader) {
+func (l *link) carry(to io.WriteCloser, from io.Reader, answers bool) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)
 	for {
@@ -103,6 +108,9 @@ func (l *link) carry(to io.WriteCloser, from io.Reader) {
 		if l.isFrozen() {
 			<-l.cut
 			return
+		}
+		if answers && l.deaf.Load() {
+			continue
 		}
 		if _, werr := to.Write(buffer[:n]); err != nil || werr != nil {
 			return
@@ -112,6 +120,9 @@ func (l *link) carry(to io.WriteCloser, from io.Reader) {
 
 // TraceQueryStart is called before a statement is sent.
 func (l *link) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, "stem.register(") && l.registering != nil {
+		l.registering()
+	}
 	if strings.Contains(data.SQL, "stem.claim(") && l.cold.CompareAndSwap(true, false) {
 		close(l.frozen)
 	}

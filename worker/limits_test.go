@@ -193,18 +193,18 @@ func TestAnUnreadablePayloadIsDeadAtOnce(t *testing.T) {
 
 func TestWhatThisWorkerCannotRunWaitsForOneThatCan(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var old worker.Registry
 	old.HandleFunc("known", func(context.Context, *queue.Run) error { return errors.New("the old one ran it") }, queue.Version(1))
 	stop := b.work(&old, worker.Config{Node: "old"})
 	receipts := b.enqueue(raw("unknown", queue.MaxAttempts(1)), raw("known", queue.Version(2), queue.MaxAttempts(1)))
 	eventually(t, 20*time.Second, "both were put back", func() bool {
-		return scan[int](t, b.pool, "select count(distinct job_id) from stem.attempts where outcome = 'waiting'") == 2
+		return scan[int](t, b.owner, "select count(distinct job_id) from stem.attempts where outcome = 'waiting'") == 2
 	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	charged := scan[int](t, b.pool, "select coalesce(sum(failures), 0)::int from (select failures from stem.ready union all select failures from stem.scheduled) x")
+	charged := scan[int](t, b.owner, "select coalesce(sum(failures), 0)::int from (select failures from stem.ready union all select failures from stem.scheduled) x")
 	if charged != 0 {
 		t.Errorf("%d failures charged", charged)
 	}

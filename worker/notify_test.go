@@ -60,13 +60,13 @@ func (b *bench) pickup(s *starts, jobs int, pace time.Duration) []time.Duration 
 func (b *bench) idle() {
 	b.t.Helper()
 	eventually(b.t, time.Minute, "a worker is idle", func() bool {
-		return scan[int](b.t, b.pool, "select count(*) from stem.workers where idle <> '{}'") > 0
+		return scan[int](b.t, b.owner, "select count(*) from stem.workers where idle <> '{}'") > 0
 	})
 }
 
 func TestAnIdleQueueIsPickedUpByNotification(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var s starts
 	var reg worker.Registry
 	reg.HandleFunc("t", s.handler)
@@ -78,13 +78,13 @@ func TestAnIdleQueueIsPickedUpByNotification(t *testing.T) {
 
 func TestALongTransactionIsPickedUpAtItsCommit(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var s starts
 	var reg worker.Registry
 	reg.HandleFunc("t", s.handler)
 	b.work(&reg, worker.Config{PollInterval: 10 * time.Minute}) // so that nothing but the notification can be it
 	b.idle()
-	tx, err := b.pool.Begin(t.Context())
+	tx, err := b.producer.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,33 +105,33 @@ func TestALongTransactionIsPickedUpAtItsCommit(t *testing.T) {
 
 func TestPollingAloneWorks(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var s starts
 	var reg worker.Registry
 	reg.HandleFunc("t", s.handler)
 	b.work(&reg, worker.Config{PollOnly: true, PollInterval: 100 * time.Millisecond})
 	took := b.pickup(&s, 10, 30*time.Millisecond)
 	t.Logf("pickup by polling every 100 ms: max %v", took[9])
-	if n := scan[int](t, b.pool, "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"); n != 0 {
+	if n := scan[int](t, b.owner, "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"); n != 0 {
 		t.Errorf("%d listeners", n)
 	}
 }
 
 func TestAKilledListenerDoesNotStayAway(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var s starts
 	var reg worker.Registry
 	reg.HandleFunc("t", s.handler)
 	b.work(&reg, worker.Config{PollInterval: 10 * time.Minute})
 	listeners := func() int { // whose LISTEN has come into effect
-		return scan[int](t, b.pool, "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%' and state = 'idle'")
+		return scan[int](t, b.owner, "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%' and state = 'idle'")
 	}
 	eventually(t, time.Minute, "a listener is there", func() bool { return listeners() == 1 })
-	old := scan[int](t, b.pool, "select pid from pg_stat_activity where datname = current_database() and query ilike 'listen%'")
-	scan[bool](t, b.pool, "select pg_terminate_backend($1)", old)
+	old := scan[int](t, b.owner, "select pid from pg_stat_activity where datname = current_database() and query ilike 'listen%'")
+	scan[bool](t, b.owner, "select pg_terminate_backend($1)", old)
 	eventually(t, time.Minute, "another one has come", func() bool {
-		return listeners() == 1 && scan[int](t, b.pool, "select count(*) from pg_stat_activity where pid = $1", old) == 0
+		return listeners() == 1 && scan[int](t, b.owner, "select count(*) from pg_stat_activity where pid = $1", old) == 0
 	})
 	b.idle()
 	b.enqueue(raw("t"))
@@ -140,12 +140,12 @@ func TestAKilledListenerDoesNotStayAway(t *testing.T) {
 
 func TestALateCommitIsNotOverlooked(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	var s starts
 	var reg worker.Registry
 	reg.HandleFunc("t", s.handler)
 	b.work(&reg, worker.Config{Queues: map[string]int{"default": 50}})
-	tx, err := b.pool.Begin(t.Context())
+	tx, err := b.producer.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestALateCommitIsNotOverlooked(t *testing.T) {
 		}
 		b.enqueue(requests...)
 		eventually(t, 20*time.Second, "the later jobs have run", func() bool {
-			return scan[int](t, b.pool, "select count(*) from stem.finished") == 100*(part+1)
+			return scan[int](t, b.owner, "select count(*) from stem.finished") == 100*(part+1)
 		})
 		<-time.After(150 * time.Millisecond)
 	}

@@ -18,14 +18,14 @@ import (
 // refuses the statement that finishes all of them. The nine are stored; the one counts as a failure that says why.
 func TestARefusedOutcomeDoesNotHoldUpItsBatch(t *testing.T) {
 	t.Parallel()
-	b := newOwnerBench(t)
+	b := newBench(t)
 	requests := make([]queue.Request, 10)
 	for i := range requests {
 		requests[i] = hello.New(greeting{}, queue.Backoff(time.Hour, time.Hour)) // failed once, it does not come back
 	}
 	receipts := b.enqueue(requests...)
 	stray := receipts[4].ID
-	labtest.Run(t, b.pool, "insert into stem.finished (slot, job_id, attempt, outcome) select slot, id, 0, 'expired' from stem.jobs where id = $1", stray)
+	labtest.Run(t, b.owner, "insert into stem.finished (slot, job_id, attempt, outcome) select slot, id, 0, 'expired' from stem.jobs where id = $1", stray)
 
 	var together sync.WaitGroup
 	together.Add(len(requests))
@@ -44,10 +44,10 @@ func TestARefusedOutcomeDoesNotHoldUpItsBatch(t *testing.T) {
 		}
 	}
 	eventually(t, 10*time.Second, "the refused outcome is a failed attempt", func() bool {
-		return scan[bool](t, b.pool, `select exists (select from stem.attempts
+		return scan[bool](t, b.owner, `select exists (select from stem.attempts
 			where job_id = $1 and outcome = 'failed' and error = 'the outcome could not be stored: SQLSTATE 23505')`, stray)
 	})
-	if got := scan[int](t, b.pool, "select failures from stem.scheduled where job_id = $1", stray); got != 1 {
+	if got := scan[int](t, b.owner, "select failures from stem.scheduled where job_id = $1", stray); got != 1 {
 		t.Errorf("%d failures are charged, want 1", got)
 	}
 }
@@ -64,7 +64,7 @@ func TestConfigMistakesAreAllNamed(t *testing.T) {
 	for _, want := range []string{
 		`worker: queue: names are 1-128 of letters, digits, _ . : / -; got "two words"`,
 		`worker: queue "mail": want 1 to `,
-		"worker: lease: want 100ms or more, got 10ms",
+		"worker: lease: want 100ms to 24h, got 10ms",
 		"worker: heartbeat 5ms must be less than half the lease 10ms",
 		"worker: poll interval -1ns and rescue interval 5ms must be above 0",
 		"worker: max crashes: want 1 or more, got -1",

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/queue"
@@ -97,7 +98,7 @@ func isBack(t *testing.T, pool *pgxpool.Pool) {
 
 func TestAWarmShutdownLetsHandlersFinish(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	r := b.enqueue(raw("obeys"))[0]
 	<-tasks.began
@@ -111,14 +112,14 @@ func TestAWarmShutdownLetsHandlersFinish(t *testing.T) {
 	if got := b.wait(r); got.State != "completed" || got.Attempt != 1 {
 		t.Errorf("got %s after %d attempts", got.State, got.Attempt)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from stem.ready where job_id = $1", late.ID); n != 1 {
+	if n := scan[int](t, b.owner, "select count(*) from stem.ready where job_id = $1", late.ID); n != 1 {
 		t.Error("a job was claimed after the shutdown had begun")
 	}
 }
 
 func TestAWarmShutdownCancelsAfterTheGrace(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: 300 * time.Millisecond})
 	b.enqueue(raw("obeys"))
 	<-tasks.began
@@ -129,12 +130,12 @@ func TestAWarmShutdownCancelsAfterTheGrace(t *testing.T) {
 	if cause := <-tasks.causes; !errors.Is(cause, worker.ErrShutdown) {
 		t.Errorf("cancelled with %v, want ErrShutdown", cause)
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 }
 
 func TestASoftShutdownCancelsAtOnce(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	b.enqueue(raw("obeys"))
 	<-tasks.began
@@ -146,12 +147,12 @@ func TestASoftShutdownCancelsAtOnce(t *testing.T) {
 	if cause := <-tasks.causes; !errors.Is(cause, worker.ErrShutdown) {
 		t.Errorf("cancelled with %v, want ErrShutdown", cause)
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 }
 
 func TestAHardShutdownPutsBackWhatGoesOn(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{ShutdownGrace: time.Minute})
 	b.enqueue(raw("ignores"))
 	<-tasks.began
@@ -160,7 +161,7 @@ func TestAHardShutdownPutsBackWhatGoesOn(t *testing.T) {
 	if err := w.within(2 * time.Second); err == nil {
 		t.Error("Run returned nil although a handler is still running")
 	}
-	isBack(t, b.pool)
+	isBack(t, b.owner)
 	close(tasks.free)
 }
 
@@ -209,5 +210,32 @@ func TestAShutdownIsNotHeldUpByAFrozenDatabase(t *testing.T) {
 			}
 			close(tasks.free)
 		})
+	}
+}
+
+// TestAnInterruptedRegistrationIsWithdrawn: the row is stored, its answer is lost, and the shutdown comes meanwhile. Nobody is to look
+// for that worker a lease later. Mutant that it catches: withdrawing with another epoch than the registration's.
+func TestAnInterruptedRegistrationIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	l := newLink(t, b, func(c *pgxpool.Config) {
+		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // one message: the answer to a Prepare would be lost first
+	})
+	l.registering = func() { l.deaf.Store(true) }
+	w, err := worker.New(l.pool, &worker.Registry{}, worker.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	const workers = "select count(*) from stem.workers"
+	eventually(t, 20*time.Second, "it is registered", func() bool { return scan[int](t, b.owner, workers) == 1 })
+	l.deaf.Store(false)
+	cancel()
+	<-ended
+	if n := scan[int](t, b.owner, workers); n != 0 {
+		t.Errorf("%d workers are left", n)
 	}
 }

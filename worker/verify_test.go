@@ -51,7 +51,7 @@ type signedBench struct {
 
 func newSignedBench(t *testing.T, r *signing.Ring) *signedBench {
 	t.Helper()
-	b := &signedBench{bench: newOwnerBench(t), ring: r, ran: map[uuid.UUID]int{}}
+	b := &signedBench{bench: newBench(t), ring: r, ran: map[uuid.UUID]int{}}
 	b.sign(r)
 	for _, task := range []string{"t", "other"} {
 		b.reg.HandleFunc(task, func(_ context.Context, run *queue.Run) error {
@@ -95,7 +95,7 @@ func (b *signedBench) runs(id uuid.UUID) (times, jobs int) {
 
 func (b *signedBench) exec(sql string, args ...any) {
 	b.t.Helper()
-	labtest.Run(b.t, b.pool, sql, args...)
+	labtest.Run(b.t, b.owner, sql, args...)
 }
 
 func (b *signedBench) job(options ...queue.Option) uuid.UUID {
@@ -176,10 +176,10 @@ func TestNothingForgedRuns(t *testing.T) {
 	if times, jobs := b.runs(good); b.wrap.Load() != 1 || jobs != 1 || times != 1 {
 		t.Errorf("middleware ran %d times, handlers for %d jobs, for the good one %d times; want one", b.wrap.Load(), jobs, times)
 	}
-	if got := scan[string](t, b.pool, "select convert_from(payload, 'UTF8') from stem.dead where id = $1", jobs[`payload = '{"n":2}'`]); got != `{"n":2}` {
+	if got := scan[string](t, b.owner, "select convert_from(payload, 'UTF8') from stem.dead where id = $1", jobs[`payload = '{"n":2}'`]); got != `{"n":2}` {
 		t.Errorf("the dead letter's payload is %s: it is not what was refused", got)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from stem.dead where failures + crashes > 0"); n > 0 {
+	if n := scan[int](t, b.owner, "select count(*) from stem.dead where failures + crashes > 0"); n > 0 {
 		t.Errorf("%d refusals were charged", n)
 	}
 }
@@ -212,9 +212,9 @@ func TestRandomBitsAmongGoodJobs(t *testing.T) {
 	b.work(&b.reg, b.config(b.ring))
 	want := len(all) - len(bad)
 	eventually(t, time.Minute, "all have ended", func() bool {
-		return scan[bool](t, b.pool, "select not exists (select from stem.ready) and not exists (select from stem.running)")
+		return scan[bool](t, b.owner, "select not exists (select from stem.ready) and not exists (select from stem.running)")
 	})
-	if n := scan[int](t, b.pool, "select count(*) from stem.dead where reason = 'signature_invalid'"); n != len(bad) {
+	if n := scan[int](t, b.owner, "select count(*) from stem.dead where reason = 'signature_invalid'"); n != len(bad) {
 		t.Errorf("seed %d: %d refused, want %d", seed, n, len(bad))
 	}
 	for _, id := range bad {
@@ -281,7 +281,7 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 	b.work(&b.reg, b.config(keys))
 	for _, id := range []uuid.UUID{waits, late} {
 		eventually(t, 20*time.Second, "the job waits", func() bool {
-			return scan[bool](t, b.pool, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", id)
+			return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", id)
 		})
 	}
 	b.exec("update stem.scheduled set grace_since = grace_since - interval '10 min', run_at = now() where job_id = $1", late)
@@ -296,7 +296,7 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 		t.Errorf("with the key: %s (%s) %s", got.State, got.Reason, got.Error)
 	}
 	eventually(t, 20*time.Second, "the heartbeat names both keys", func() bool {
-		return scan[bool](t, b.pool, "select coalesce((select w.stats->'signing'->'keys' @> to_jsonb(array[$1::text, $2]) from stem.workers w), false)",
+		return scan[bool](t, b.owner, "select coalesce((select w.stats->'signing'->'keys' @> to_jsonb(array[$1::text, $2]) from stem.workers w), false)",
 			"v1:"+fingerprint(t, keys, "v1"), "v2:"+fingerprint(t, keys, "v2"))
 	})
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,9 +171,9 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 	}
 	host, _ := os.Hostname()
 	s.renewing = s.clock()
-	row, err := s.db.Register(ctx, store.RegisterParams{
+	_, err = s.db.Register(ctx, store.RegisterParams{
 		Worker: s.id, Node: w.config.Node, Namespace: w.config.Namespace, Host: host, Pid: int32(os.Getpid()), //nolint:gosec // a pid fits
-		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.adverts,
+		Boot: bootID(), Version: w.config.Version, LeaseUs: w.config.Lease.Microseconds(), Slots: slots, Tasks: w.adverts, Epoch: s.epoch,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -180,7 +181,6 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 		}
 		return nil, fmt.Errorf("worker: register: %w", err)
 	}
-	s.epoch = row.Epoch
 	s.renewed(s.renewing)
 	w.log.InfoContext(ctx, "worker started", "worker", s.id, "node", w.config.Node, "queues", w.config.Queues, "lease", w.config.Lease)
 	return s, nil
@@ -191,7 +191,7 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 func (s *session) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()
-	if _, err := s.db.Deregister(ctx, s.id, 1); err != nil {
+	if _, err := s.db.Deregister(ctx, s.id, s.epoch); err != nil {
 		s.log.WarnContext(ctx, "deregister", "worker", s.id, "error", err)
 	}
 }
@@ -232,10 +232,16 @@ type session struct {
 }
 
 func newSession(w *Worker, own *pgxpool.Pool) *session {
-	s := &session{Worker: w, id: uuid.New(), own: own, db: store.Over(own)}
+	s := &session{Worker: w, id: uuid.New(), epoch: newEpoch(), own: own, db: store.Over(own)}
 	s.dispatcher.init(w.config)
 	s.settler.init()
 	return s
+}
+
+// newEpoch is random: who can guess it can end this worker.
+func newEpoch() int64 {
+	random := uuid.New()
+	return 1 + int64(binary.BigEndian.Uint64(random[8:])&(1<<48-1))
 }
 
 // run works until a shutdown or until the worker is lost.

@@ -24,26 +24,27 @@ type greeting struct {
 
 var hello = queue.NewTask[greeting]("hello")
 
-// bench is what a test of a running worker needs: a database, a producer, and workers that end with the test.
+// bench is what a test of a running worker needs: a database, a producer, and workers that end with the test, each with a login
+// of its own.
 type bench struct {
-	t    *testing.T
-	pool *pgxpool.Pool
-	q    *queue.Queue
+	t        *testing.T
+	pool     *pgxpool.Pool // the worker's
+	producer *pgxpool.Pool
+	owner    *pgxpool.Pool // to look into tables, and to change them behind the worker's back
+	q        *queue.Queue
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	url := pgtest.Login(t, pgtest.Database(t))
-	pool, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	url := pgtest.Database(t)
 	q, err := queue.New(queue.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench{t: t, pool: pool, q: q}
+	return &bench{
+		t: t, pool: pgtest.Open(t, pgtest.Login(t, url, "worker")), producer: pgtest.Open(t, pgtest.Login(t, url, "producer")),
+		owner: pgtest.Open(t, url), q: q,
+	}
 }
 
 // work runs a worker and returns the function that drains it and reports what Run returned.
@@ -78,7 +79,7 @@ func (b *bench) work(reg *worker.Registry, config worker.Config) (stop func() er
 
 func (b *bench) enqueue(requests ...queue.Request) []queue.Receipt {
 	b.t.Helper()
-	receipts, err := b.q.Enqueue(b.t.Context(), b.pool, requests...)
+	receipts, err := b.q.Enqueue(b.t.Context(), b.producer, requests...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func (b *bench) wait(r queue.Receipt) queue.Result {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
-	result, err := queue.Wait(ctx, b.pool, r.ID)
+	result, err := queue.Wait(ctx, b.producer, r.ID)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -15,20 +15,20 @@ const lose = "delete from stem.workers" // what a rescuer does to a silent worke
 
 func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{
 		Queues: map[string]int{"default": 2}, Lease: time.Minute, Heartbeat: 100 * time.Millisecond, ShutdownGrace: time.Minute,
 	})
 	zombie := b.enqueue(raw("ignores"))[0]
 	<-tasks.began
-	if _, err := b.pool.Exec(t.Context(), lose); err != nil {
+	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "it goes on", func() bool { return w.log.count("starting afresh") == 1 && w.log.count("worker started") == 2 })
 	b.enqueue(raw("obeys"), raw("obeys"))
 	<-tasks.began
 	// The handler of the lost session holds one of the two slots, and again when the second session is lost.
-	if _, err := b.pool.Exec(t.Context(), lose); err != nil {
+	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "it goes on again", func() bool { return w.log.count("worker started") == 3 })
@@ -44,7 +44,7 @@ func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	}
 	close(tasks.free) // the zombie ends too, and its slot is free
 	eventually(t, 10*time.Second, "the jobs of the last session are done", func() bool {
-		return scan[int](t, b.pool, "select count(*) from stem.finished") == 2
+		return scan[int](t, b.owner, "select count(*) from stem.finished") == 2
 	})
 	w.Shutdown(worker.Warm)
 	if err := w.within(10 * time.Second); err != nil {
@@ -53,20 +53,20 @@ func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	if n := w.log.count("lost claim", zombie.ID.String()); n != 1 {
 		t.Errorf("%d lines about the lost claim, want 1", n)
 	}
-	if n := scan[int](t, b.pool, "select count(*) from stem.finished where job_id = $1", zombie.ID); n != 0 {
+	if n := scan[int](t, b.owner, "select count(*) from stem.finished where job_id = $1", zombie.ID); n != 0 {
 		t.Error("the handler of the lost session completed its job")
 	}
 }
 
 func TestAWorkerWhoseSlotsAreAllHeldByLostHandlersEnds(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{
 		Queues: map[string]int{"default": 1}, Lease: time.Minute, Heartbeat: 100 * time.Millisecond, ShutdownGrace: 500 * time.Millisecond,
 	})
 	b.enqueue(raw("ignores"))
 	<-tasks.began
-	if _, err := b.pool.Exec(t.Context(), lose); err != nil {
+	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.within(10 * time.Second); err == nil || !strings.Contains(err.Error(), "all 1 slots are held") {
@@ -83,11 +83,11 @@ func TestAWorkerWhoseSlotsAreAllHeldByLostHandlersEnds(t *testing.T) {
 
 func TestALostWorkerThatIsStoppedSaysWhoStillRuns(t *testing.T) {
 	t.Parallel()
-	b, tasks := newOwnerBench(t), newBlocking()
+	b, tasks := newBench(t), newBlocking()
 	w := start(t, b.pool, &tasks.reg, worker.Config{Lease: time.Minute, Heartbeat: 100 * time.Millisecond, ShutdownGrace: 300 * time.Millisecond})
 	b.enqueue(raw("ignores"))
 	<-tasks.began
-	if _, err := b.pool.Exec(t.Context(), lose); err != nil {
+	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "its lease is lost", func() bool { return w.log.count("lease lost: other workers") == 1 })
@@ -115,7 +115,7 @@ func TestAClaimThatIsLostAloneIsNamedOnce(t *testing.T) {
 		for _, before := range []bool{true, false} { // whether the handler ends before a heartbeat notices
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				b := newOwnerBench(t)
+				b := newBench(t)
 				began, free := make(chan struct{}), make(chan struct{})
 				var reg worker.Registry
 				reg.HandleFunc("task", func(ctx context.Context, run *queue.Run) error {
@@ -130,7 +130,7 @@ func TestAClaimThatIsLostAloneIsNamedOnce(t *testing.T) {
 				w := start(t, b.pool, &reg, worker.Config{Lease: time.Minute, Heartbeat: beat})
 				r := b.enqueue(raw("task"))[0]
 				<-began
-				if _, err := b.pool.Exec(t.Context(), "update stem.running set claim_id = gen_random_uuid(), attempt = attempt + 1"); err != nil {
+				if _, err := b.owner.Exec(t.Context(), "update stem.running set claim_id = gen_random_uuid(), attempt = attempt + 1"); err != nil {
 					t.Fatal(err)
 				}
 				if !before {
@@ -145,7 +145,7 @@ func TestAClaimThatIsLostAloneIsNamedOnce(t *testing.T) {
 				if n := w.log.count("lost claim"); n != 1 {
 					t.Errorf("%d lines about lost claims, want 1", n)
 				}
-				if n := scan[int](t, b.pool, "select count(*) from stem.running where attempt = 2"); n != 1 {
+				if n := scan[int](t, b.owner, "select count(*) from stem.running where attempt = 2"); n != 1 {
 					t.Error("the other claim is gone")
 				}
 			})

@@ -34,26 +34,36 @@ func setup(env *testscript.Env) error {
 	return nil
 }
 
-// database gives the script a migrated database of its own, in STEM_DATABASE_URL, and the server's programs, if it has any.
+// ownerURL is the variable in which scripts have the URL of the database's owner, for sql and until.
+const ownerURL = "OWNER_URL"
+
+// database gives the script a migrated database of its own, in STEM_DATABASE_URL, and the server's programs, if it has any. The URL
+// is that of a login which is a member of all roles, or with "database owner" that of the owner.
 func database(ts *testscript.TestScript, neg bool, args []string) {
 	tb, ok := ts.Value(testKey{}).(testing.TB)
-	if !ok || neg || len(args) > 0 {
-		ts.Fatalf("usage: database")
+	if !ok || neg || len(args) > 1 || len(args) == 1 && args[0] != "owner" {
+		ts.Fatalf("usage: database [owner]")
 	}
-	ts.Setenv("STEM_DATABASE_URL", pgtest.Database(tb))
+	owner := pgtest.Database(tb)
+	ts.Setenv(ownerURL, owner)
+	if len(args) == 0 {
+		ts.Setenv("STEM_DATABASE_URL", pgtest.Login(tb, owner))
+	} else {
+		ts.Setenv("STEM_DATABASE_URL", owner)
+	}
 	if bin := pgtest.Server(tb).BinDir; bin != "" {
 		ts.Setenv("STEM_PG_BIN", bin)
 	}
 }
 
-// sql runs a statement; what it returns goes into a variable of the environment: sql ID 'select ...'. A third argument names the
-// variable with the URL.
+// sql runs a statement as the owner; what it returns goes into a variable of the environment: sql ID 'select ...'. A third argument
+// names the variable with another URL.
 func sql(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 && len(args) != 3 {
 		ts.Fatalf("usage: sql NAME STATEMENT [VARIABLE]")
 	}
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, "STEM_DATABASE_URL")[2]))
+	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, ownerURL)[2]))
 	ts.Check(err)
 	defer conn.Close(ctx)
 	results, err := conn.PgConn().Exec(ctx, args[1]).ReadAll()
@@ -71,7 +81,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until STATEMENT [VARIABLE]")
 	}
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, "STEM_DATABASE_URL")[1]))
+	conn, err := pgx.Connect(ctx, ts.Getenv(append(args, ownerURL)[1]))
 	ts.Check(err)
 	defer conn.Close(ctx)
 	wait(ts, conn, args[0])
@@ -110,8 +120,15 @@ func work(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: work idle")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	pool, err := pgxpool.New(ctx, ts.Getenv("STEM_DATABASE_URL"))
+	tb, ok := ts.Value(testKey{}).(testing.TB)
+	if !ok {
+		ts.Fatalf("not in a test")
+	}
+	pool, err := pgxpool.New(ctx, pgtest.Login(tb, ts.Getenv(ownerURL), "worker"))
 	ts.Check(err)
+	owner, err := pgx.Connect(ctx, ts.Getenv(ownerURL))
+	ts.Check(err)
+	defer owner.Close(ctx)
 	var reg worker.Registry
 	reg.HandleFunc("ok", func(_ context.Context, run *queue.Run) error { return run.SetResult(map[string]int{"sent": 1}) })
 	reg.HandleFunc("fail", func(context.Context, *queue.Run) error { return worker.Discard(errors.New("no such \x1b[31muser")) })
@@ -131,7 +148,7 @@ func work(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(<-ended)
 		pool.Close()
 	})
-	wait(ts, pool, `select exists (select from stem.workers where node = 'web-1')
+	wait(ts, owner, `select exists (select from stem.workers where node = 'web-1')
 		and not exists (select from stem.ready where queue in ('default', 'mail')) and not exists (select from stem.running)`)
 }
 
@@ -139,10 +156,11 @@ var (
 	anyID   = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	anyLong = regexp.MustCompile(`[0-9a-f]{64}`)
+	anyUser = regexp.MustCompile(`stem_login_[a-z2-7]{12}`)
 	anySpan = regexp.MustCompile(`("(?:took|oldest)(?:Seconds)?": ?)("[^"]*"|[0-9.e-]+)`)
 )
 
-// scrub copies a file with ids, times and durations replaced by ones that do not change from run to run: the first id becomes
+// scrub copies a file with ids, times, durations and logins replaced by ones that do not change from run to run: the first id becomes
 // ...-000000000001. The files of one command line share their ids: scrub stdout out stderr err.
 func scrub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 || len(args)%2 != 0 {
@@ -158,6 +176,7 @@ func scrub(ts *testscript.TestScript, neg bool, args []string) {
 			return ids[id]
 		})
 		text = anyTime.ReplaceAllString(text, "2026-01-02T15:04:05Z")
+		text = anyUser.ReplaceAllString(text, "app")
 		text = anyLong.ReplaceAllString(text, "f1d2d2f924e986ac86fdf7b36c94bcdf32beec15f1d2d2f924e986ac86fdf7b3")
 		text = anySpan.ReplaceAllString(text, "${1}0")
 		ts.Check(os.WriteFile(ts.MkAbs(args[i+1]), []byte(text), 0o600))

@@ -48,7 +48,7 @@ func TestWatchRedrawsOnATerminal(t *testing.T) {
 		enqueue(t, pool, fmt.Sprintf("mail%02d", i))
 	}
 	ours, theirs := pseudoTerminal(t)
-	cmd := stemCommand(t, url, "queue", "ls", "--watch", "--interval", "100ms")
+	cmd := stemCommand(t, pgtest.Login(t, url, "observer"), "queue", "ls", "--watch", "--interval", "100ms")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {

@@ -74,7 +74,7 @@ func TestWatchAppendsJSONLines(t *testing.T) {
 			url := pgtest.Database(t)
 			pool := pgtest.Open(t, url)
 			enqueue(t, pool, "mail")
-			cmd := stemCommand(t, url, args...)
+			cmd := stemCommand(t, pgtest.Login(t, url, "observer"), args...)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

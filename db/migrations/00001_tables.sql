@@ -296,9 +296,10 @@ create table stem.workers (
     heartbeat_at timestamptz not null default clock_timestamp(),
     lease_until timestamptz not null,
     id uuid not null primary key,
-    epoch bigint not null default 1,
+    epoch bigint not null,
     pid integer not null,
-    lease_us bigint not null check (lease_us > 0),
+    -- A day at most: what a worker holds when it falls silent cannot be had back before its lease is over.
+    lease_us bigint not null check (lease_us between 1 and 86400000000),
     node text not null check (octet_length(node) between 1 and 128),
     namespace text not null check (octet_length(namespace) between 1 and 128),
     host text not null check (octet_length(host) <= 256),
@@ -361,6 +362,17 @@ comment on table stem.audit is 'Who did what, to what, why: one row for each ope
 
 revoke all on schema stem from public;
 revoke all on all tables in schema stem from public;
+-- Whoever may use a type may make a column of it, if only of a temporary table, and a migration could not change it any more.
+-- +goose StatementBegin
+do $$
+declare
+    v_type regtype;
+begin
+    for v_type in select t.oid from pg_type t where t.typnamespace = 'stem'::regnamespace and t.typtype in ('c', 'd') loop
+        execute format('revoke all on type %s from public', v_type);
+    end loop;
+end $$;
+-- +goose StatementEnd
 
 -- +goose Down
 drop schema stem cascade;

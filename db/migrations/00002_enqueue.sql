@@ -479,9 +479,12 @@ end $$;
 
 -- For CREATE TRIGGER … EXECUTE FUNCTION stem.enqueue_trigger('task' [, 'queue']): one job a row, with
 -- {"op", "schema", "table", "new", "old"} as its arguments.
+--
+-- Not SECURITY DEFINER, so whoever writes to the table must be a producer: to_jsonb runs the casts to json of the row's types, and
+-- those are anybody's code. As the owner it would be the owner's password.
 -- +goose StatementBegin
 create function stem.enqueue_trigger() returns trigger
-language plpgsql volatile security definer
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin

@@ -2,10 +2,13 @@
 
 -- +goose Up
 
+-- The epoch is random and known to nobody but this worker: ids are known to all of them (stem.watch), and whoever logs in as one
+-- must not be able to end another, which would be to run its jobs a second time. Who chooses it can call stem.deregister without having had
+-- the answer.
 -- +goose StatementBegin
 create function stem.register(
     p_worker uuid, p_node text, p_namespace text, p_host text, p_pid integer, p_boot text, p_version text,
-    p_lease_us bigint, p_slots jsonb, p_tasks jsonb
+    p_lease_us bigint, p_slots jsonb, p_tasks jsonb, p_epoch bigint default null
 ) returns table (epoch bigint, server_time timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -13,8 +16,9 @@ as $$
 #variable_conflict use_column
 begin
     return query
-    insert into stem.workers (id, node, namespace, host, pid, boot, version, lease_us, lease_until, slots, tasks)
-    values (p_worker, p_node, p_namespace, p_host, p_pid, p_boot, p_version, p_lease_us,
+    insert into stem.workers (id, epoch, node, namespace, host, pid, boot, version, lease_us, lease_until, slots, tasks)
+    values (p_worker, coalesce(p_epoch, ('x' || left(replace(gen_random_uuid()::text, '-', ''), 12))::bit(48)::bigint),
+        p_node, p_namespace, p_host, p_pid, p_boot, p_version, p_lease_us,
         clock_timestamp() + p_lease_us * interval '1 microsecond', p_slots, p_tasks)
     returning workers.epoch, clock_timestamp();
 end $$;

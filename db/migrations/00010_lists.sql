@@ -606,10 +606,23 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- The version of the schema, for programs, which have no right on goose's table. Each migration replaces it.
+-- +goose StatementBegin
+create function stem.schema_version() returns integer
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return 10;
+end $$;
+-- +goose StatementEnd
+
 revoke execute on all functions in schema stem from public;
 revoke all on all tables in schema stem from public;
+revoke all on type stem._tickets, stem.job_status, stem.job_payloads from public;
 
 -- +goose Down
+drop function stem.schema_version;
 drop function stem.list_audit;
 drop function stem.list_tasks;
 drop function stem.list_workers;

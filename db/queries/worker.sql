@@ -2,7 +2,7 @@
 select r.epoch::bigint as epoch, r.server_time::timestamptz as server_time
 from stem.register(
     @worker::uuid, @node::text, @namespace::text, @host::text, @pid::integer, @boot::text, @version::text,
-    @lease_us::bigint, @slots::jsonb, @tasks::jsonb) r;
+    @lease_us::bigint, @slots::jsonb, @tasks::jsonb, nullif(@epoch::bigint, 0)) r;
 
 -- name: Heartbeat :one
 select h.alive::boolean as alive, h.server_time::timestamptz as server_time, h.cancelled::uuid[] as cancelled, h.lost::uuid[] as lost

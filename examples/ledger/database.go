@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -69,15 +71,58 @@ func (l *ledger) connect(ctx context.Context) (release func(), err error) {
 	if _, err := l.direct.Exec(ctx, tables); err != nil {
 		return nil, fmt.Errorf("make the example's tables: %w", err)
 	}
-	l.clients = server.URL
+	address, drop, err := l.login(ctx, server.URL)
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, drop)
+	l.clients = address
 	if l.pooled {
-		stop, err := l.pool(ctx, server.URL)
+		stop, err := l.pool(ctx, address)
 		if err != nil {
 			return nil, err
 		}
 		undo = append(undo, stop)
 	}
 	return release, nil
+}
+
+// login makes a login for producers and workers that may do what a worker may, write to the example's tables, and nothing else; it
+// is dropped at the end. Who may not make one connects as the URL says.
+func (l *ledger) login(ctx context.Context, address string) (clients string, drop func(), err error) {
+	var super bool
+	if err := l.direct.QueryRow(ctx, "select rolsuper from pg_roles where rolname = current_user").Scan(&super); err != nil {
+		return "", nil, err
+	}
+	if !super {
+		return address, func() {}, nil
+	}
+	m, err := db.NewMigrator(ctx, address, "")
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = m.GrantRoles(ctx, db.GrantConfig{Create: true})
+	if err := errors.Join(err, m.Close()); err != nil {
+		return "", nil, err
+	}
+	name, password := "ledger_"+l.id.String()[:8], rand.Text()
+	_, err = l.direct.Exec(ctx, "create role "+name+" login password '"+password+"'; grant stem_worker to "+name+`;
+		grant usage on schema ledger to `+name+`; grant select, insert, update on all tables in schema ledger to `+name)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a login for the workers: %w", err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", nil, err
+	}
+	u.User = url.UserPassword(name, password)
+	return u.String(), func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if _, err := l.direct.Exec(ctx, "drop owned by "+name+"; drop role "+name); err != nil {
+			l.say("%v", err)
+		}
+	}, nil
 }
 
 // pool starts PgBouncer and sends producers and workers there.

@@ -136,7 +136,7 @@ func makeTemplate(ctx context.Context, server *devpg.Server) (string, error) {
 	if _, err := conn.Exec(ctx, "create database "+raw+" template template0"); err != nil {
 		return "", fmt.Errorf("pgtest: template: %w", err)
 	}
-	if err := db.Up(ctx, server.URLFor(raw, "")); err != nil {
+	if err := migrate(ctx, server.URLFor(raw, "")); err != nil {
 		_, dropErr := conn.Exec(ctx, "drop database "+raw+" with (force)")
 		return "", fmt.Errorf("pgtest: template: %w", errors.Join(err, dropErr))
 	}
@@ -151,9 +151,49 @@ func makeTemplate(ctx context.Context, server *devpg.Server) (string, error) {
 	return name, nil
 }
 
-// migrationsHash tells one schema from another.
+// Migrate makes the roles and the schema in the database at address, of a server of the test's own: see [Private].
+func Migrate(tb testing.TB, address string) {
+	tb.Helper()
+	if err := migrate(tb.Context(), address); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// migrate does what production does: the roles, the migrations as their owner, the grants. Copies of the database have the grants
+// of the schema, and the roles are the cluster's.
+func migrate(ctx context.Context, address string) error {
+	self, err := db.NewMigrator(ctx, address, "")
+	if err != nil {
+		return err
+	}
+	defer self.Close() //nolint:errcheck // nothing is lost with the connection
+	if _, err := self.GrantRoles(ctx, db.GrantConfig{Create: true}); err != nil {
+		return err
+	}
+	if err := become(ctx, address, db.OwnerRole); err != nil {
+		return err
+	}
+	owner, err := db.NewMigrator(ctx, address, db.OwnerRole)
+	if err != nil {
+		return err
+	}
+	defer owner.Close() //nolint:errcheck // nothing is lost with the connection
+	if _, err := owner.Up(ctx); err != nil {
+		return err
+	}
+	_, err = self.GrantRoles(ctx, db.GrantConfig{})
+	return err
+}
+
+// become makes whoever runs the tests a member of a role, unless it is a superuser and so is one already.
+func become(ctx context.Context, address, role string) error {
+	return do(ctx, address, "do $$ begin if not pg_has_role('"+role+"', 'usage') then grant "+role+" to current_user; end if; end $$")
+}
+
+// migrationsHash tells one schema, and what the roles may do in it, from another.
 func migrationsHash() (string, error) {
 	hash := sha256.New()
+	fmt.Fprintln(hash, db.Roles())
 	err := fs.WalkDir(db.Migrations(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -184,15 +224,7 @@ func databaseName(test string) string {
 func admin(server *devpg.Server, sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, server.URL)
-	if err != nil {
-		return fmt.Errorf("pgtest: %w", err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("pgtest: %s: %w", sql, err)
-	}
-	return nil
+	return do(ctx, server.URL, sql)
 }
 
 // logServer logs the last lines that the server wrote about the database.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -36,8 +35,9 @@ func MainWithExamples(m *testing.M) {
 	Main(m)
 }
 
-// Example returns a pool on a database of its own for an example, and what closes and drops it. It panics where [Database]
-// would fail the test: call it in packages with [MainWithExamples].
+// Example returns a pool on a database of its own for an example, and what closes and drops it. The pool's login is a member of all
+// roles and may make tables in schema public, as that of a program which does everything. It panics where [Database] would fail the
+// test: call it in packages with [MainWithExamples].
 func Example(name string) (pool *pgxpool.Pool, end func()) {
 	if err := startShared(); err != nil {
 		panic(err)
@@ -46,15 +46,22 @@ func Example(name string) (pool *pgxpool.Pool, end func()) {
 	if err != nil {
 		panic(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	pool, err = pgxpool.New(ctx, shared.server.URLFor(database, ""))
+	owner := shared.server.URLFor(database, "")
+	role, address, err := newLogin(ctx, owner, nil)
+	if err == nil {
+		err = do(ctx, owner, "grant create on schema public to "+role)
+	}
+	if err == nil {
+		pool, err = pgxpool.New(ctx, address)
+	}
 	if err != nil {
 		panic(err)
 	}
 	return pool, func() {
 		pool.Close()
-		if err := drop(shared.server, database); err != nil {
+		if err := errors.Join(drop(shared.server, database), admin(shared.server, "drop role "+role)); err != nil {
 			panic(err)
 		}
 	}

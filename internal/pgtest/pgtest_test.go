@@ -67,19 +67,20 @@ func TestTheDatabaseGoesWithTheTest(t *testing.T) {
 func TestLoginMayCallFunctionsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	address := Database(t)
-	owner := Open(t, address)
-	if _, err := owner.Exec(t.Context(), "create function stem.answer() returns int language sql as 'select 42'; "+
-		"revoke execute on function stem.answer() from public"); err != nil {
-		t.Fatal(err)
+	pool, producer := Open(t, Login(t, address)), Open(t, Login(t, address, "producer"))
+	refused := func(pool *pgxpool.Pool, sql string) {
+		_, err := pool.Exec(t.Context(), sql)
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "42501" {
+			t.Errorf("%s: got error %v, want insufficient_privilege", sql, err)
+		}
 	}
-	pool := Open(t, Login(t, address))
-	if got := scan[int](t, pool, "select stem.answer()"); got != 42 {
-		t.Errorf("got %d, want 42", got)
+	for _, sql := range []string{"select count(*)::int from stem.due(1)", "select count(*)::int from stem.list_dead(null, null, null, null, null, null, null, null, 1)"} {
+		scan[int](t, pool, sql)
+		refused(producer, sql)
 	}
-	_, err := pool.Exec(t.Context(), "select from stem.jobs")
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "42501" {
-		t.Errorf("got error %v, want insufficient_privilege", err)
-	}
+	scan[bool](t, producer, "select stem.enqueue('t') is null")
+	refused(pool, "select from stem.jobs")
+	refused(producer, "select from stem.jobs")
 	if got := scan[bool](t, pool, "select rolsuper or rolcreatedb or rolcreaterole from pg_roles where rolname = current_user"); got {
 		t.Error("the role has privileges of the whole server")
 	}
@@ -159,8 +160,8 @@ func TestURLServesSeveralBinariesAtOnce(t *testing.T) {
 	if got := scan[int](t, pool, "select count(*) from pg_database where datname like 'stem%'"); got != 1 {
 		t.Errorf("got %d databases left, want the template alone", got)
 	}
-	if got := scan[int](t, pool, "select count(*) from pg_roles where rolname like 'stem%'"); got != 0 {
-		t.Errorf("got %d roles left, want none", got)
+	if got := scan[int](t, pool, "select count(*) from pg_roles where rolname like 'stem_login_%'"); got != 0 {
+		t.Errorf("got %d logins left, want none", got)
 	}
 }
 

@@ -55,7 +55,11 @@ func (s *TLSServer) data() string { return filepath.Join(s.Dir, "data") }
 // Exec runs statements as the superuser, over the Unix socket.
 func (s *TLSServer) Exec(tb testing.TB, statements ...string) {
 	tb.Helper()
-	execute(tb, s.Socket, statements...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := do(ctx, s.Socket, statements...); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // Address is the URL of a login on the cluster: localhost, or another name that leads there.

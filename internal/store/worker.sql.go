@@ -476,7 +476,7 @@ const register = `-- name: Register :one
 select r.epoch::bigint as epoch, r.server_time::timestamptz as server_time
 from stem.register(
     $1::uuid, $2::text, $3::text, $4::text, $5::integer, $6::text, $7::text,
-    $8::bigint, $9::jsonb, $10::jsonb) r
+    $8::bigint, $9::jsonb, $10::jsonb, nullif($11::bigint, 0)) r
 `
 
 type RegisterParams struct {
@@ -490,6 +490,7 @@ type RegisterParams struct {
 	LeaseUs   int64
 	Slots     json.RawMessage
 	Tasks     json.RawMessage
+	Epoch     int64
 }
 
 type RegisterRow struct {
@@ -509,6 +510,7 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (*RegisterRo
 		arg.LeaseUs,
 		arg.Slots,
 		arg.Tasks,
+		arg.Epoch,
 	)
 	var i RegisterRow
 	err := row.Scan(&i.Epoch, &i.ServerTime)

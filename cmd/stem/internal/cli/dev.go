@@ -54,6 +54,7 @@ type dev struct {
 	*App
 	flags   workerFlags
 	server  *devpg.Server
+	url     string // of the login that everybody connects as; empty on a server that is not private
 	signals devSignals
 	failed  chan error // what the worker ended with
 }
@@ -83,7 +84,7 @@ func (d *dev) run(ctx context.Context, command []string) (err error) {
 		return interrupted(ctx, err)
 	}
 	defer func() { err = errors.Join(err, d.stopServer(ctx)) }()
-	if err := d.migrate(ctx); err != nil {
+	if err := d.prepareDatabase(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
 	work, drain := context.WithCancel(ctx)
@@ -136,15 +137,20 @@ func (d *dev) startServer(ctx context.Context) (err error) {
 	if d.server.Rung == devpg.RungURL {
 		return nil
 	}
-	own, err := dsn.Parse(d.server.URL)
+	if err := d.use(d.server.URL); err != nil {
+		return errors.Join(err, d.stopServer(ctx))
+	}
+	return nil
+}
+
+// use makes url the database of every command from now on. What it loses nobody misses.
+func (d *dev) use(url string) error {
+	own, err := dsn.Parse(url)
 	if err == nil {
 		own, err = own.Secure(dsn.TLS{})
 	}
-	if err != nil {
-		return errors.Join(err, d.stopServer(ctx))
-	}
 	d.Config.Database, d.Config.Listen, d.disposable = own, dsn.DSN{}, true
-	return nil
+	return err
 }
 
 // securedEnv is the environment with the URL in it as the settings understood it: with the rules of TLS, which are not
@@ -160,23 +166,6 @@ func (d *dev) stopServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
 	return d.server.Stop(ctx)
-}
-
-func (d *dev) migrate(ctx context.Context) (err error) {
-	m, err := d.migrator(ctx, "")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	steps, err := m.Up(ctx)
-	if err != nil {
-		return err
-	}
-	_, newest, err := m.Versions(ctx)
-	if len(steps) > 0 {
-		d.say("applied %d migrations, the schema is at version %d", len(steps), newest)
-	}
-	return err
 }
 
 // wait says where everything is and returns at Ctrl-C, or when something ended by itself.
@@ -215,5 +204,5 @@ func (d *dev) urlFile() (string, error) {
 		return "", nil
 	}
 	path := filepath.Join(d.server.Dir, "database-url")
-	return path, os.WriteFile(path, []byte(d.server.URL+"\n"), 0o600)
+	return path, os.WriteFile(path, []byte(d.url+"\n"), 0o600)
 }

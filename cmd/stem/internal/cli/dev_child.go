@@ -70,7 +70,7 @@ func (d *dev) childEnv() []string {
 		return strings.HasPrefix(name, "STEM_TLS_") ||
 			strings.HasPrefix(name, "STEM_") && strings.HasSuffix(strings.TrimSuffix(name, "_FILE"), "_URL")
 	})
-	return append(env, databaseVar+"="+d.server.URL)
+	return append(env, databaseVar+"="+d.url)
 }
 
 // reason is an error of a program that does not start, without its name.

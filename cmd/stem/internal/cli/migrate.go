@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -227,11 +226,8 @@ func newMigrateVerify(a *App) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.with(cmd.Context(), a, func(m *db.Migrator) error {
 				list, err := m.Verify(cmd.Context())
-				if v, ok := errors.AsType[*db.VersionError](err); ok {
-					return fault.Config("schema_version", "%s", v).About("database").Because(err)
-				}
 				if err != nil {
-					return err
+					return versionFault(err)
 				}
 				if len(list) == 0 && !a.Printer.Machine() {
 					a.Printer.Note("the schema is as the migrations make it, at version %d", db.Version())

@@ -21,7 +21,7 @@ import (
 // commands is the tree below the root, in the order of the help text.
 var commands = []Command{
 	newDev,
-	newMigrate,
+	newMigrate, newRoles,
 	newEnqueue,
 	newWorker,
 	newJob, newQueue, newDLQ, newTasks,

@@ -37,12 +37,28 @@ func TestFromNamesTheFix(t *testing.T) {
 			`role "app" lacks EXECUTE on stem.claim; grant with: stem roles print worker --to app`,
 		},
 		{
-			"operator function", &pgconn.PgError{Code: "42501", Message: "permission denied for function dlq_replay"}, 77,
-			`role "app" lacks EXECUTE on stem.dlq_replay; grant with: stem roles print operator --to app`,
+			"operator function", &pgconn.PgError{Code: "42501", Message: "permission denied for function purge_dead"}, 77,
+			`role "app" lacks EXECUTE on stem.purge_dead; grant with: stem roles print operator --to app`,
+		},
+		{
+			"view", &pgconn.PgError{Code: "42501", Message: "permission denied for view job_status"}, 77,
+			`role "app" lacks SELECT on stem.job_status; grant with: stem roles print observer --to app`,
+		},
+		{
+			"table", &pgconn.PgError{Code: "42501", Message: "permission denied for table jobs"}, 77,
+			`role "app": permission denied for table jobs`,
 		},
 		{
 			"schema", &pgconn.PgError{Code: "42501", Message: "permission denied for schema stem"}, 77,
-			`role "app" lacks USAGE on schema stem; grant with: stem roles print operator --to app`,
+			`role "app" is a member of none of Stem's roles (USAGE on schema stem); grant with: stem roles print ROLE --to app`,
+		},
+		{
+			"owner", &pgconn.PgError{Code: "42501", Message: `permission denied to set role "stem_owner"`}, 77,
+			`role "app": permission denied to set role "stem_owner"`,
+		},
+		{
+			"not the owner", &pgconn.PgError{Code: "42501", Message: "must be owner of function claim"}, 77,
+			`role "app": must be owner of function claim`,
 		},
 		{
 			"password", &pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, 77,
@@ -107,6 +123,17 @@ func TestAConnectionCutOffWithAClientCertificate(t *testing.T) {
 	}
 	if f := fault.FromTLS(reset, target); f != nil {
 		t.Errorf("without a certificate: %v", f)
+	}
+}
+
+// What is printed is to be pasted into a shell.
+func TestFromQuotesTheLogin(t *testing.T) {
+	t.Parallel()
+	for user, want := range map[string]string{"app-1": "app-1", "$(reboot)": "'$(reboot)'", "it's": `'it'\''s'`, "-x": "'-x'", "": "''"} {
+		err := fault.From(&pgconn.PgError{Code: "42501", Message: "permission denied for function claim"}, fault.Target{User: user})
+		if !strings.HasSuffix(err.Error(), " --to "+want) {
+			t.Errorf("%q: %s", user, err)
+		}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/stemqueue/stem/db"
 )
 
 // Target names the database in messages: what was dialled, without any secret.
@@ -136,36 +138,36 @@ var deniedObject = regexp.MustCompile(`^permission denied for (\w+) "?([\w.]+)"?
 
 // denied names the function that the role may not execute and the group role that may.
 func denied(pe *pgconn.PgError, t Target) *Error {
+	refused := New(ExitPermission, "permission_denied", "role %q: %s", t.User, pe.Message).About("database")
+	if strings.HasPrefix(pe.Message, "permission denied to set role") {
+		return refused.WithHint("grant with: stem roles print owner --to %s", shellWord(t.User))
+	}
 	m := deniedObject.FindStringSubmatch(pe.Message)
 	if m == nil {
-		return New(ExitPermission, "permission_denied", `role %q: %s`, t.User, pe.Message).About("database")
+		return refused
 	}
-	kind, object := m[1], m[2]
-	right, role := "a right on "+kind+" "+object, "operator"
-	switch kind {
-	case "function", "procedure":
-		object = strings.TrimPrefix(object, "stem.")
-		right, role = "EXECUTE on stem."+object, roleFor(object)
-	case "schema":
-		right = "USAGE on schema " + object
-	case "view":
-		right, role = "SELECT on stem."+object, "observer"
+	kind, object := m[1], strings.TrimPrefix(m[2], "stem.")
+	role := strings.TrimPrefix(db.RoleFor(object), "stem_")
+	switch {
+	case role != "" && (kind == "function" || kind == "procedure"):
+		refused.Message = fmt.Sprintf("role %q lacks EXECUTE on stem.%s", t.User, object)
+	case role != "" && kind == "view":
+		refused.Message = fmt.Sprintf("role %q lacks SELECT on stem.%s", t.User, object)
+	case kind == "schema" && object == "stem":
+		refused.Message = fmt.Sprintf("role %q is a member of none of Stem's roles (USAGE on schema stem)", t.User)
+		role = "ROLE"
+		refused.Hint = "the roles: stem roles --help"
+	default:
+		return refused.WithHint("none of Stem's roles has that right: it is the owner's")
 	}
-	return New(ExitPermission, "permission_denied", "role %q lacks %s; grant with: stem roles print %s --to %s",
-		t.User, right, role, t.User).About("database")
+	refused.Message += fmt.Sprintf("; grant with: stem roles print %s --to %s", role, shellWord(t.User))
+	return refused
 }
 
-// roleFor is the smallest role that may execute a function of schema stem. What no other role needs is the operator's.
-func roleFor(function string) string {
-	switch {
-	case strings.HasPrefix(function, "enqueue"), function == "job_status":
-		return "producer"
-	case strings.HasPrefix(function, "schedule_"):
-		return "scheduler"
+// shellWord quotes a word where a shell would take it for something else.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-@") == "" && s[0] != '-' {
+		return s
 	}
-	switch function {
-	case "register", "heartbeat", "claim", "settle", "complete", "due", "rescue", "rotate":
-		return "worker"
-	}
-	return "operator"
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
