@@ -25,6 +25,7 @@ var commands = []Command{
 	newEnqueue,
 	newWorker,
 	newJob, newQueue, newDLQ, newTasks,
+	newSigning,
 	newBench,
 	newConfig,
 	newCompletion,
