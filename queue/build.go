@@ -145,7 +145,10 @@ func (s *spec) envelope(task string, c Config) Envelope {
 	if s.maxAttempts != nil {
 		e.MaxAttempts = *s.maxAttempts
 	}
-	if s.uniqueScope != notUnique {
+	switch {
+	case s.storedKey != nil:
+		e.UniqueKey = s.storedKey
+	case s.uniqueScope != notUnique:
 		e.UniqueKey = uniqueKey(task, s.uniqueKey)
 	}
 	return e

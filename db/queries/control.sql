@@ -10,6 +10,9 @@ select r.job_id::uuid as job_id, r.result::text as result from stem.retry_now(@j
 -- name: PurgeDead :many
 select p.job_id::uuid as job_id, p.result::text as result from stem.purge_dead(@jobs::uuid[], @reason::text) p;
 
+-- name: SupersedeDead :one
+select stem.supersede_dead(@dead::uuid, @new::uuid, @reason::text)::text as result;
+
 -- name: PauseQueue :one
 select stem.pause_queue(@queue::text, @reason::text)::boolean as changed;
 

@@ -1103,3 +1103,14 @@ func (q *Queries) SignatureUsage(ctx context.Context, before uuid.UUID, scan int
 	}
 	return items, nil
 }
+
+const supersedeDead = `-- name: SupersedeDead :one
+select stem.supersede_dead($1::uuid, $2::uuid, $3::text)::text as result
+`
+
+func (q *Queries) SupersedeDead(ctx context.Context, dead uuid.UUID, new uuid.UUID, reason string) (string, error) {
+	row := q.db.QueryRow(ctx, supersedeDead, dead, new, reason)
+	var result string
+	err := row.Scan(&result)
+	return result, err
+}
