@@ -13,8 +13,8 @@ import (
 )
 
 func newDLQ(a *App) *cobra.Command {
-	return group("dlq", "Look at dead letters, replay and purge them", "  stem dlq list --queue mail\n  stem dlq replay --reason exhausted --since 1h",
-		newDLQList(a), newDLQShow(a), newDLQReplay(a), newDLQPurge(a), newDLQExport(a))
+	return group("dlq", "Look at dead letters, replay, sign anew and purge them", "  stem dlq list --queue mail\n  stem dlq replay --reason exhausted --since 1h",
+		newDLQList(a), newDLQShow(a), newDLQReplay(a), newDLQResign(a), newDLQPurge(a), newDLQExport(a))
 }
 
 var deadSheet = output.Sheet[control.DeadJob]{Noun: "dead letter", Columns: []output.Column[control.DeadJob]{

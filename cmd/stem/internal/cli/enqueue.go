@@ -130,7 +130,7 @@ func (a *App) producer() (*queue.Queue, error) {
 
 func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	ctx := cmd.Context()
-	payload, err := readInput(a, o.args)
+	payload, err := readInput(a, "--args", o.args)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued)
 const maxInput = 64 << 20
 
 // readInput reads what a flag says: the text itself, @FILE, or - for stdin.
-func readInput(a *App, s string) ([]byte, error) {
+func readInput(a *App, flag, s string) ([]byte, error) {
 	var from io.Reader
 	path, isFile := strings.CutPrefix(s, "@")
 	switch {
@@ -246,7 +246,7 @@ func readInput(a *App, s string) ([]byte, error) {
 	case isFile:
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, unreadable("--args", err)
+			return nil, unreadable(flag, err)
 		}
 		defer f.Close()
 		from = f
@@ -255,10 +255,10 @@ func readInput(a *App, s string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(from, maxInput+1))
 	if err != nil {
-		return nil, unreadable("--args", err)
+		return nil, unreadable(flag, err)
 	}
 	if len(b) > maxInput {
-		return nil, fault.Data("--args: %s is larger than 64 MiB", path).About("flag --args")
+		return nil, fault.Data("%s: %s is larger than 64 MiB", flag, path).About("flag " + flag)
 	}
 	return b, nil
 }
