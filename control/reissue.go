@@ -2,9 +2,7 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // An Edit says in what a job differs from the dead letter in whose stead it is enqueued. The zero Edit changes nothing but its id and its
@@ -36,7 +35,7 @@ var refusedSignatures = []string{
 // not Done are those of Replay, and:
 //
 //	needs_resign   its signature was refused, and the edit is not Reviewed
-//	invalid        the producer does not take it; Detail says why
+//	invalid        the producer does not take it, or has no key to encrypt it anew; Detail says why
 func (p *Plane) Reissue(ctx context.Context, producer *queue.Queue, reason string, delay time.Duration, e Edit, ids ...uuid.UUID) ([]Result, error) {
 	all := make([]Result, 0, len(ids))
 	for _, id := range ids {
@@ -89,24 +88,22 @@ func place(state string) string {
 
 // renewed is the request for a job in the stead of a dead letter.
 func renewed(producer *queue.Queue, d *Detail, delay time.Duration, e Edit) (queue.Request, error) {
-	old := queue.Envelope{
-		Task: d.Task, Queue: d.Queue, Payload: d.Payload, Codec: d.Codec, Priority: d.Priority, MaxAttempts: d.MaxAttempts,
-		RunAt: d.RunAt, NominalAt: d.NominalAt, ExpiresAt: d.ExpiresAt, HardLimit: d.HardLimit, SoftLimit: d.SoftLimit,
-		PayloadVersion: d.PayloadVersion, Group: d.Group, ID: d.ID,
+	old, err := d.envelope()
+	if err != nil {
+		return queue.Request{}, err
 	}
-	if len(d.Headers) > 0 {
-		if err := json.Unmarshal(d.Headers, &old.Headers); err != nil {
-			return queue.Request{}, fmt.Errorf("headers: %w", err)
-		}
+	if e.Payload != nil {
+		old.Payload = e.Payload
+		old.Codec, _ = encryption.Unwrap(old.Codec)
 	}
-	if d.UniqueScope == 2 { // the other scopes had their time: what replaying does not take again
-		old.UniqueKey = d.UniqueKey
+	if err := producer.Open(&old); err != nil { // bound to what it was: before anything is changed
+		return queue.Request{}, err
 	}
 	if e.Queue != "" {
 		old.Queue = e.Queue
 	}
-	if e.Payload != nil {
-		old.Payload = e.Payload
+	if d.UniqueScope != 2 { // the other scopes had their time, and a replay does not take their keys either
+		old.UniqueKey = nil
 	}
 	options := []queue.Option{queue.Origin("replay:" + d.ID.String())}
 	if delay > 0 && !d.RunAt.After(time.Now().Add(delay)) { // never before the time that was signed

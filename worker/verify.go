@@ -38,7 +38,7 @@ func (s *session) verify(h *held) *outcome {
 	return &outcome{verb: verbReject, reason: reason, err: refusal.Error()}
 }
 
-// doubts are what verification found. A forged batch must not flood the log: one line a second for each reason.
+// doubts are what verifying and opening found. A forged batch must not flood the log: one line a second for each reason.
 type doubts struct {
 	mu                sync.Mutex
 	unsigned, refused int64
