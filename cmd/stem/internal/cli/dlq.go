@@ -162,7 +162,7 @@ func (a *App) showLetter(ctx context.Context, s, queue string) error {
 	d, err := plane.DeadLetter(ctx, ids[0])
 	switch {
 	case err == nil && (queue == "" || d.Queue == queue):
-		return output.One(a.Printer, &detailSheet, *d)
+		return a.showDetail(d)
 	case err == nil:
 		return notFound("dead letter", ids[0], queue).WithHint("it is in queue %q", d.Queue)
 	case !errors.Is(err, control.ErrNotFound):

@@ -112,10 +112,10 @@ func newEnqueue(a *App) *cobra.Command {
 	return cmd
 }
 
-// producer enqueues and signs as the settings say.
+// producer encrypts, signs and enqueues as the settings say.
 func (a *App) producer() (*queue.Queue, error) {
 	q, err := queue.New(queue.Config{
-		Signer:       a.Config.Keys,
+		Signer: a.Config.Keys, Encryption: a.Config.Encryption,
 		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
 	})
 	switch {
@@ -165,7 +165,7 @@ func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	}
 	sheet.Columns = append(append([]output.Column[enqueued]{}, enqueuedColumns...), endedColumns...)
 	var waitErr error
-	row.result, waitErr = o.await(ctx, pool, row)
+	row.result, waitErr = o.await(ctx, a, pool, row)
 	if err := output.One(a.Printer, &sheet, row); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (noDatabase) Scan(...any) error                                       { ret
 var errWaitOver = errors.New("the time of --wait is over")
 
 // await waits for the end of the job. Its error says what other end that was than completion.
-func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued) (queue.Result, error) {
+func (o *enqueueOptions) await(ctx context.Context, a *App, pool queue.DB, row enqueued) (queue.Result, error) {
 	if o.wait.Value > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.wait.Value, errWaitOver)
@@ -219,6 +219,7 @@ func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued)
 	result, err := queue.Wait(ctx, pool, id)
 	switch {
 	case err == nil && result.Completed():
+		a.openResult(&result)
 		return result, nil
 	case err == nil:
 		said := []string{fmt.Sprintf("job %s ended as %s", id, result.State), result.Reason, result.Error}
