@@ -19,16 +19,20 @@ import (
 //	running     Cancel: its worker was asked to stop it (Done); elsewhere: it runs, nothing was done
 //	replayed    Replay, Retry: back from the dead letters
 //	due         Retry: it was waiting for a retry and is due now
+//	reissued    Reissue: gone; the job in Successor is enqueued in its stead
 //	purged      PurgeDead: gone
 //	ready, scheduled, dead, finished, unknown   what the job is: nothing was done
 //	duplicate   Replay, Retry: the job in Holder has its unique key
 //	expired, envelope_missing   Replay, Retry: it would not run
+//	needs_resign   Replay, Retry: its signature was refused, so its bytes must not run: see Reissue
 //	busy        another transaction holds the job, a second long: try later
 type Result struct {
-	ID      uuid.UUID
-	Outcome string
-	Done    bool
-	Holder  uuid.UUID
+	ID        uuid.UUID
+	Outcome   string
+	Done      bool
+	Holder    uuid.UUID
+	Successor uuid.UUID
+	Detail    string // for people, where the outcome does not say it all
 }
 
 // A Bulk says how a bulk action goes about it.
@@ -68,8 +72,8 @@ func (p *Plane) Retry(ctx context.Context, reason string, ids ...uuid.UUID) ([]R
 	})
 }
 
-// Replay puts dead letters back in the line, due after delay: the same id and envelope, one generation more, counters at zero
-// but for the attempt. Their unique keys are taken again; one whose key is taken stays where it is.
+// Replay puts dead letters back in the line, due after delay: the same id and envelope, and so the same signature, one generation
+// more, counters at zero but for the attempt. Their unique keys are taken again; one whose key is taken stays where it is.
 func (p *Plane) Replay(ctx context.Context, reason string, delay time.Duration, ids ...uuid.UUID) ([]Result, error) {
 	return p.each(ctx, "replay", ids, func(q *store.Queries, ids []uuid.UUID) ([]Result, error) {
 		rows, err := q.Replay(ctx, ids, delay.Microseconds(), reason)

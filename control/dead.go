@@ -16,6 +16,7 @@ type DeadFilter struct {
 	Task        string
 	Reason      string
 	Fingerprint string
+	SignedWith  string    // the id of a key
 	Since       time.Time // of the death, by the server's clock; included
 	Until       time.Time // excluded
 
@@ -86,8 +87,8 @@ func (p *Plane) Dead(ctx context.Context, f DeadFilter) iter.Seq2[DeadJob, error
 
 func (p *Plane) deadPage(ctx context.Context, f DeadFilter, limit int) ([]DeadJob, error) {
 	rows, err := p.queries.ListDead(ctx, store.ListDeadParams{
-		Queue: f.Queue, Task: f.Task, Reason: f.Reason, Fingerprint: f.Fingerprint, Since: bound(f.Since), Until: bound(f.Until),
-		BeforeAt: bound(f.BeforeDiedAt), BeforeID: f.BeforeID, Max: int32(limit), //nolint:gosec // a page
+		Queue: f.Queue, Task: f.Task, Reason: f.Reason, Fingerprint: f.Fingerprint, SigKeyID: f.SignedWith,
+		Since: bound(f.Since), Until: bound(f.Until), BeforeAt: bound(f.BeforeDiedAt), BeforeID: f.BeforeID, Max: int32(limit), //nolint:gosec // a page
 	})
 	if err != nil {
 		return nil, wrap("list dead letters", err)
@@ -109,7 +110,7 @@ func (p *Plane) deadPage(ctx context.Context, f DeadFilter, limit int) ([]DeadJo
 func (p *Plane) DeadGroups(ctx context.Context, f DeadFilter, by string) ([]DeadGroup, error) {
 	rows, err := p.queries.DeadGroups(ctx, store.DeadGroupsParams{
 		By: by, Queue: f.Queue, Task: f.Task, Reason: f.Reason, Fingerprint: f.Fingerprint,
-		Since: bound(f.Since), Until: bound(f.Until),
+		SigKeyID: f.SignedWith, Since: bound(f.Since), Until: bound(f.Until),
 	})
 	if err != nil {
 		return nil, wrap("group dead letters", err)

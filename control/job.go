@@ -3,12 +3,16 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/stemqueue/stem/internal/store"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // A Filter says which jobs. The zero Filter means all of them; each field that is set narrows it.
@@ -214,6 +218,45 @@ func (p *Plane) attempts(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 		})
 	}
 	return byJob, nil
+}
+
+// Open puts readable payload and result in the place of encrypted ones; of others it does nothing. Codec stays what is stored. Its errors
+// are encryption.ErrUnknownKey, also for a nil codec, and encryption.ErrNotSealed.
+func (d *Detail) Open(c encryption.Codec) error {
+	if _, sealed := encryption.Unwrap(d.Codec); sealed {
+		e, err := d.envelope()
+		if err != nil {
+			return err
+		}
+		if err := e.Open(c); err != nil {
+			return err
+		}
+		d.Payload = e.Payload
+	}
+	if encryption.IsSealedResult(d.Result) {
+		result := queue.Result{ID: d.ID, State: d.State, Attempt: d.Attempt, Generation: d.Generation, Sealed: d.Result}
+		if err := result.Open(c); err != nil {
+			return err
+		}
+		d.Result = result.Value
+	}
+	return nil
+}
+
+// envelope is what the producer made, as it is stored.
+func (d *Detail) envelope() (queue.Envelope, error) {
+	e := queue.Envelope{
+		ID: d.ID, Task: d.Task, Queue: d.Queue, Payload: d.Payload, Codec: d.Codec, Priority: d.Priority, MaxAttempts: d.MaxAttempts,
+		RunAt: d.RunAt, Delay: d.Delay, NominalAt: d.NominalAt, ExpiresAt: d.ExpiresAt, HardLimit: d.HardLimit, SoftLimit: d.SoftLimit,
+		UniqueKey: d.UniqueKey, Origin: d.Origin, PayloadVersion: d.PayloadVersion, Group: d.Group, IssuedAt: d.IssuedAt,
+		Signature: signing.Signature{Bytes: d.Signature, KeyID: d.SignatureKey, Algorithm: d.Algorithm},
+	}
+	if len(d.Headers) > 0 {
+		if err := json.Unmarshal(d.Headers, &e.Headers); err != nil {
+			return e, fmt.Errorf("headers: %w", err)
+		}
+	}
+	return e, nil
 }
 
 func jobOf(r *store.ListJobsRow) Job {

@@ -56,18 +56,21 @@ func (p *Plane) own() (beginner, bool) {
 	return b, ok
 }
 
-// act runs f in a transaction of its own where the handle allows, at READ COMMITTED whatever the login's default is, because the
-// functions look again with fresh snapshots. What Postgres ended for a deadlock or a serialization failure is repeated.
+// act runs f in a transaction of its own where the handle allows: see inTx.
 func (p *Plane) act(ctx context.Context, f func(*store.Queries) error) error {
 	b, ok := p.own()
 	if !ok {
 		return f(p.queries)
 	}
+	return inTx(ctx, b, func(tx pgx.Tx) error { return f(store.Over(tx)) })
+}
+
+// inTx runs f in a transaction at READ COMMITTED, whatever the login's default is, because the functions look again with fresh
+// snapshots. What Postgres ended for a deadlock or a serialization failure is repeated.
+func inTx(ctx context.Context, b beginner, f func(pgx.Tx) error) error {
 	const tries = 5
 	for try := 1; ; try++ {
-		err := pgx.BeginTxFunc(ctx, b, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-			return f(store.Over(tx))
-		})
+		err := pgx.BeginTxFunc(ctx, b, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, f)
 		if try == tries || !repeatable(err) {
 			return err
 		}

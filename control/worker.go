@@ -3,9 +3,14 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/signing"
 )
 
 // A Worker is a worker process as the database knows it.
@@ -30,7 +35,62 @@ type Worker struct {
 	Idle    []string       // the queues for which it is asleep
 	Tasks   []string
 	Stats   json.RawMessage // its own counters, as of its last heartbeat
+	Signing *WorkerSigning  // how it verifies jobs, as of its last heartbeat; nil when it does not
 	Running int64           // claims it holds, prefetched ones included
+}
+
+// WorkerSigning is what a worker says of its keys.
+type WorkerSigning struct {
+	Policy   string      `json:"policy"`
+	Audience string      `json:"audience"`
+	Keys     []WorkerKey `json:"keys"`     // that it accepts
+	Unsigned int64       `json:"unsigned"` // jobs that it ran although nobody had signed them
+	Refused  int64       `json:"refused"`  // jobs that it did not run for their signature
+}
+
+// A WorkerKey is a key that a worker accepts.
+type WorkerKey struct {
+	ID          string `json:"id"`
+	Fingerprint string `json:"fingerprint"`
+	Uses        string `json:"uses"` // job, schedule, result, control
+}
+
+// Agrees tells whether a worker treats jobs signed with a key as the ring has it: accepts them, or where the key is revoked does not. why
+// says in what they differ. A heartbeat is a worker's own word.
+func (w *Worker) Agrees(ring *signing.Ring, key signing.Key) (ok bool, why string) {
+	switch {
+	case len(w.Stats) == 0 || string(w.Stats) == "{}":
+		return false, "it has not sent a heartbeat yet"
+	case w.Signing == nil:
+		return false, "it verifies nothing"
+	}
+	why = w.accepts(ring, key)
+	if key.State != signing.StateRevoked {
+		return why == "", why
+	}
+	if why == "" {
+		return false, "it accepts the key"
+	}
+	return true, ""
+}
+
+// accepts says why a worker does not accept the jobs of a key, or nothing.
+func (w *Worker) accepts(ring *signing.Ring, key signing.Key) string {
+	if w.Signing.Audience != ring.Audience() {
+		return fmt.Sprintf("its audience is %q", w.Signing.Audience)
+	}
+	i := slices.IndexFunc(w.Signing.Keys, func(k WorkerKey) bool { return k.ID == key.ID })
+	if i < 0 {
+		return "it does not have the key"
+	}
+	k := w.Signing.Keys[i]
+	switch {
+	case key.Fingerprint != "" && k.Fingerprint != key.Fingerprint:
+		return fmt.Sprintf("its key %q is another one (%s)", k.ID, k.Fingerprint)
+	case !slices.Contains(strings.Split(k.Uses, ","), signing.UseJob.String()):
+		return fmt.Sprintf("its key %q is for %s, not for jobs", k.ID, k.Uses)
+	}
+	return ""
 }
 
 // A Task is what live workers have registered under one name. Workers that say different things of it make several. The
@@ -62,7 +122,8 @@ func (p *Plane) Workers(ctx context.Context, namespace string) ([]Worker, error)
 			ID: r.ID, State: r.State, Node: r.Node, Namespace: r.Namespace, Host: r.Host, PID: int(r.Pid), Boot: r.Boot,
 			Version: r.Version, Epoch: r.Epoch, StartedAt: at(r.StartedAt), HeartbeatAt: at(r.HeartbeatAt),
 			Silent: span(r.SilentUs), LeaseLeft: span(r.LeaseLeftUs), LostAt: at(r.LostAt),
-			Slots: slots(r.Slots), Idle: r.Idle, Tasks: r.Tasks, Stats: r.Stats, Running: r.Running,
+			Slots: slots(r.Slots), Idle: r.Idle, Tasks: r.Tasks, Stats: r.Stats, Signing: signingOf(r.Stats),
+			Running: r.Running,
 		})
 	}
 	return list, nil
@@ -83,6 +144,17 @@ func (p *Plane) Tasks(ctx context.Context, namespace string) ([]Task, error) {
 		})
 	}
 	return list, nil
+}
+
+// signingOf reads what a worker says of its keys.
+func signingOf(stats []byte) *WorkerSigning {
+	var said struct {
+		Signing *WorkerSigning `json:"signing"`
+	}
+	if json.Unmarshal(stats, &said) != nil {
+		return nil
+	}
+	return said.Signing
 }
 
 // slots reads what a worker said of itself: what is no number is left out, so that one odd row does not hide the others.

@@ -368,7 +368,7 @@ func TestTheSiegeSeesBreaches(t *testing.T) {
 			l.mutate(t, function, hole[1:]...)
 			s := besiegeIn(t, l)
 			c := l.as(t, "worker")
-			for seed := range uint64(8) {
+			for seed := range uint64(40) {
 				s.assault(t, c, seed, 60)
 				if len(s.damage(t)) > 0 {
 					return

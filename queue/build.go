@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // Limits of what a job may be. The database checks them again.
@@ -20,6 +22,7 @@ const (
 	maxHeaders     = 64
 	maxHeaderBytes = 16 << 10
 	maxHeaderName  = 128
+	maxCodec       = 128
 	maxKeyBytes    = 1 << 10 // a longer unique key is hashed
 	maxDelay       = 366 * 24 * time.Hour
 )
@@ -145,7 +148,10 @@ func (s *spec) envelope(task string, c Config) Envelope {
 	if s.maxAttempts != nil {
 		e.MaxAttempts = *s.maxAttempts
 	}
-	if s.uniqueScope != notUnique {
+	switch {
+	case s.storedKey != nil:
+		e.UniqueKey = s.storedKey
+	case s.uniqueScope != notUnique:
 		e.UniqueKey = uniqueKey(task, s.uniqueKey)
 	}
 	return e
@@ -195,6 +201,10 @@ func (q *Queue) buildOne(r *Request, now time.Time) (built, []string) {
 	var err error
 	if e.Payload, e.Codec, err = r.encode(); err != nil {
 		problems = append(problems, err.Error())
+	}
+	if c := q.config.Encryption; c != nil && c.On() && len(encryption.Wrap(e.Codec)) > maxCodec {
+		problems = append(problems, fmt.Sprintf("codec %q is too long to be encrypted: %s has more than %d bytes",
+			abbreviate(e.Codec), abbreviate(encryption.Wrap(e.Codec)), maxCodec))
 	}
 	if n := len(e.Payload); n > q.config.MaxPayloadBytes {
 		problems = append(problems, fmt.Sprintf("payload is %s bytes; limit %s (STEM_MAX_PAYLOAD_BYTES). Store the data elsewhere and pass a reference",

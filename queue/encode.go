@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stemqueue/stem/internal/jsonlimit"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // jsonCodec is the media type of payloads that Task.New makes.
@@ -19,8 +20,11 @@ const jsonCodec = "application/json"
 func (r *Request) encode() (payload []byte, codec string, err error) {
 	if r.isRaw {
 		if r.rawCodec != "" && r.rawCodec != jsonCodec {
-			if len(r.rawCodec) > 128 || !cleanText(r.rawCodec) {
-				return nil, "", fmt.Errorf("codec: want a media type of at most 128 bytes, got %q", abbreviate(r.rawCodec))
+			if _, sealed := encryption.Unwrap(r.rawCodec); sealed {
+				return nil, "", fmt.Errorf("codec %q is what Config.Encryption makes of another", abbreviate(r.rawCodec))
+			}
+			if len(r.rawCodec) > maxCodec || !cleanText(r.rawCodec) {
+				return nil, "", fmt.Errorf("codec: want a media type of at most %d bytes, got %q", maxCodec, abbreviate(r.rawCodec))
 			}
 			return r.raw, r.rawCodec, nil
 		}

@@ -1,11 +1,13 @@
 package queue
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // An Envelope is what is stored of a job and never changes: see Signed. Times are in UTC, to the microsecond.
@@ -43,4 +45,22 @@ func (e *Envelope) Signed() signing.Job {
 		Priority: e.Priority, MaxAttempts: e.MaxAttempts, HardLimit: e.HardLimit, SoftLimit: e.SoftLimit,
 		UniqueKey: e.UniqueKey, Origin: e.Origin, PayloadVersion: e.PayloadVersion, Group: e.Group,
 	}
+}
+
+// Open puts the payload and the codec underneath in the place of encrypted ones; of others it does nothing. Its errors are
+// encryption.ErrUnknownKey, also for a nil codec, and encryption.ErrNotSealed.
+func (e *Envelope) Open(c encryption.Codec) error {
+	codec, sealed := encryption.Unwrap(e.Codec)
+	if !sealed {
+		return nil
+	}
+	if c == nil {
+		return fmt.Errorf("encryption: %w: it has none", encryption.ErrUnknownKey)
+	}
+	m := e.Signed()
+	payload, err := c.Open(&m, e.Payload)
+	if err == nil {
+		e.Payload, e.Codec = payload, codec
+	}
+	return err
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/stemqueue/stem/internal/claim"
 )
 
-// A Run is one attempt at a job, as a worker hands it to middleware and handlers, whatever the type of its arguments.
+// A Run is one attempt at a job, as a worker hands it to middleware and handlers, whatever the type of its arguments. Of an encrypted
+// job it has the payload and the codec underneath, which are not what was signed.
 type Run struct {
 	Envelope
 
@@ -35,7 +36,8 @@ type Job[A any] struct {
 const MaxResultBytes = 1 << 20
 
 // SetResult keeps v, as JSON, as the job's result, stored when the job completes; the last call wins. One that is larger
-// than MaxResultBytes is replaced by {"truncated":true,"bytes":n}: the job still completes.
+// than MaxResultBytes is replaced by {"truncated":true,"bytes":n}: the job still completes. It is encrypted as payloads are: see
+// worker.Config.Encryption.
 func (r *Run) SetResult(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -44,6 +46,8 @@ func (r *Run) SetResult(v any) error {
 	if len(b) > MaxResultBytes {
 		b = fmt.Appendf(nil, `{"truncated":true,"bytes":%d}`, len(b))
 	}
-	r.Claim.SetResult(b)
+	if err := r.Claim.SetResult(b); err != nil {
+		return fmt.Errorf("queue: result of %s: %w", r.Task, err)
+	}
 	return nil
 }

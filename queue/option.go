@@ -31,6 +31,7 @@ type spec struct {
 	uniqueKey    string
 	uniqueScope  uniqueScope
 	uniquePeriod time.Duration
+	storedKey    []byte // a unique key as it is stored, in the place of uniqueKey
 	replace      bool
 	silent       bool
 	mistakes     []string

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // MaxPayload is the largest payload that the database takes, in bytes; Config.MaxPayloadBytes may ask for less.
@@ -22,6 +23,9 @@ const MaxPayload = 16 << 20
 type Config struct {
 	// Signer signs every envelope. Nil means unsigned: workers under the policy "required" refuse such jobs.
 	Signer *signing.Ring
+	// Encryption encrypts every payload, before it is signed; nil, or a codec that is off, leaves them readable. Hooks see them
+	// readable.
+	Encryption encryption.Codec
 	// DefaultQueue is where jobs go that name none; "" means "default".
 	DefaultQueue string
 	// DefaultMaxAttempts is for jobs that set none; 0 means 20.
@@ -104,20 +108,46 @@ func (q *Queue) Enqueue(ctx context.Context, db DB, requests ...Request) ([]Rece
 	return enqueue(ctx)
 }
 
-// sign signs what is about to be sent. Nothing is ever sent unsigned because it could not be signed.
-func (q *Queue) sign(jobs []built) error {
-	for i := range jobs {
-		e := &jobs[i].envelope
+// prepare returns what is about to be sent: encrypted, in copies, and signed. Nothing is ever sent readable or unsigned because it could
+// not be encrypted or signed.
+func (q *Queue) prepare(jobs []built) ([]built, error) {
+	ready := jobs
+	if c := q.config.Encryption; c != nil && c.On() {
+		ready = slices.Clone(jobs)
+		for i := range ready {
+			if err := seal(c, &ready[i].envelope); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range ready {
+		e := &ready[i].envelope
 		signed := e.Signed()
 		var err error
 		if e.Signature, err = q.config.Signer.Sign(&signed); err != nil {
-			return fmt.Errorf("queue: sign %s: %w", e.Task, err)
+			return nil, fmt.Errorf("queue: sign %s: %w", e.Task, err)
 		}
+		jobs[i].envelope.Signature = e.Signature
+	}
+	return ready, nil
+}
+
+// seal encrypts a payload, bound to the rest of the envelope as it is now.
+func seal(c encryption.Codec, e *Envelope) error {
+	plain := e.Payload
+	e.Codec = encryption.Wrap(e.Codec)
+	m := e.Signed()
+	var err error
+	if e.Payload, err = c.Seal(&m, plain); err != nil {
+		return fmt.Errorf("queue: encrypt %s: %w", e.Task, err)
+	}
+	if n := len(e.Payload); n > MaxPayload {
+		return fmt.Errorf("queue: enqueue %s: %w: payload is %s bytes when it is encrypted; limit %s", e.Task, ErrInvalid, grouped(n), grouped(MaxPayload))
 	}
 	return nil
 }
 
-// insert signs and sends.
+// insert encrypts, signs and sends.
 func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
 	for i := range jobs {
 		e := &jobs[i].envelope
@@ -125,10 +155,11 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 			return nil, fmt.Errorf("queue: enqueue %s: %w: %s", e.Task, ErrInvalid, problems[0])
 		}
 	}
-	if err := q.sign(jobs); err != nil {
+	ready, err := q.prepare(jobs)
+	if err != nil {
 		return nil, err
 	}
-	receipts, doubt, err := q.attempt(ctx, db, jobs)
+	receipts, doubt, err := q.attempt(ctx, db, ready)
 	switch {
 	case err == nil:
 		return receipts, nil
@@ -144,17 +175,18 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 	case !doubt:
 		return nil, fmt.Errorf("queue: enqueue %s: %w", jobs[0].envelope.Task, err)
 	case isPool(db) && ctx.Err() == nil:
-		return q.resolve(ctx, db, jobs, err)
+		return q.resolve(ctx, db, ready, err)
 	default:
 		return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
 	}
 }
 
 func (q *Queue) insertAgain(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
-	if err := q.sign(jobs); err != nil {
+	ready, err := q.prepare(jobs)
+	if err != nil {
 		return nil, err
 	}
-	receipts, doubt, err := q.attempt(ctx, db, jobs)
+	receipts, doubt, err := q.attempt(ctx, db, ready)
 	if doubt {
 		return nil, &CommitUnknownError{IDs: ids(jobs), Err: err}
 	}

@@ -37,7 +37,7 @@ func TestKeyFile(t *testing.T) {
 	const source = "STEM_SIGNING_KEYS_FILE"
 	want := []Key{
 		{ID: "v1", Algorithm: HMACSHA256, Uses: UseJob | UseSchedule, State: StateVerify, Source: source},
-		{ID: "e1", Algorithm: Ed25519, Uses: allUses, State: StateSign, CanSign: true, Source: source},
+		{ID: "e1", Algorithm: Ed25519, Uses: allUses, State: StateSign, Active: allUses, CanSign: true, Source: source},
 		{ID: "e2", Algorithm: Ed25519, Uses: UseControl, State: StateVerify, Source: source},
 		{ID: "v0", Algorithm: HMACSHA256, Uses: allUses, State: StateRevoked, Source: source},
 	}
@@ -73,7 +73,7 @@ func TestHalves(t *testing.T) {
 	}
 	// Elsewhere than where the private key is, the same file is no mistake.
 	ring = ringOf(t, ed, keyFile(t, "STEM_SIGNING_PUBLIC_KEYS_FILE", entry("sign")), "STEM_SIGNING_ACTIVE_KEY=e1")
-	if k := ring.Keys(); len(k) != 1 || k[0].CanSign || len(ring.Warnings()) != 1 || ring.CanSign(UseJob) == nil {
+	if k := ring.Keys(); len(k) != 1 || k[0].CanSign || k[0].Active != UseJob || len(ring.Warnings()) != 1 || ring.CanSign(UseJob) == nil {
 		t.Errorf("got %+v, %v", k, ring.Warnings())
 	}
 	for _, state := range []string{"verify", "revoked"} {

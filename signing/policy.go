@@ -3,6 +3,7 @@ package signing
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -51,6 +52,32 @@ func (p Policy) Judge(err error) Action {
 		return Count
 	}
 	return Bury
+}
+
+// Admit decides what is to become of a claimed job by its signature, by when the server says that it was created and claimed, and by
+// the ring's policy. Where that is [Required], unsigned jobs of the queues in unsigned run all the same. The refusal says why the action
+// is not Run; it is nil where it is.
+func (r *Ring) Admit(j *Job, s Signature, created, claimed time.Time, unsigned []string) (Action, *Refusal) {
+	policy := r.Policy()
+	if policy == Off {
+		return Run, nil
+	}
+	err := r.Verify(j, s)
+	if err == nil {
+		err = j.CheckTimes(created, claimed)
+	}
+	if err == nil {
+		return Run, nil
+	}
+	action := policy.Judge(err)
+	refusal, is := errors.AsType[*Refusal](err)
+	switch {
+	case !is:
+		refusal = &Refusal{Reason: Invalid, KeyID: s.KeyID, Detail: err.Error()}
+	case action == Bury && refusal.Reason == Missing && slices.Contains(unsigned, j.Queue):
+		action = Count
+	}
+	return action, refusal
 }
 
 // Reason is why something is refused: the reason of its dead letter.

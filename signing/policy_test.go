@@ -40,6 +40,52 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestAdmit: the signature first, then the times, then the policy; an unsigned queue forgives that nobody signed, and nothing else.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	ring := ringOf(t, "STEM_SIGNING_KEYS=v1:"+key1, "STEM_SIGNING_ACTIVE_KEY=v1")
+	job := with(func(j *Job) { j.RunAt, j.Queue = time.Time{}, "sql" })
+	good, err := ring.Sign(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := good
+	forged.Bytes = append([]byte{good.Bytes[0] ^ 1}, good.Bytes[1:]...)
+	foreign := good
+	foreign.KeyID = "v9"
+	late := pageTime.Add(48 * time.Hour)
+	permissive := ringOf(t, "STEM_SIGNING_KEYS=v1:"+key1, "STEM_SIGNING_ACTIVE_KEY=v1", "STEM_SIGNING_POLICY=permissive")
+	for name, tt := range map[string]struct {
+		ring     *Ring
+		s        Signature
+		created  time.Time
+		unsigned []string
+		want     Action
+		reason   Reason
+	}{
+		"signed":                       {ring, good, pageTime, nil, Run, ""},
+		"unsigned":                     {ring, Signature{}, pageTime, []string{"other"}, Bury, Missing},
+		"unsigned in an unsigned one":  {ring, Signature{}, pageTime, []string{"other", "sql"}, Count, Missing},
+		"unsigned under permissive":    {permissive, Signature{}, pageTime, nil, Count, Missing},
+		"forged in an unsigned one":    {ring, forged, pageTime, []string{"sql"}, Bury, Invalid},
+		"stale in an unsigned one":     {ring, good, late, []string{"sql"}, Bury, Stale},
+		"unknown key, unsigned queue":  {ring, foreign, pageTime, []string{"sql"}, Release, UnknownKey},
+		"forged, and nobody looks":     {nil, forged, late, nil, Run, ""},
+		"forged under permissive":      {permissive, forged, pageTime, nil, Bury, Invalid},
+		"forged and stale is forged":   {ring, forged, late, nil, Bury, Invalid},
+		"unsigned and stale is missed": {ring, Signature{}, late, []string{"sql"}, Count, Missing},
+	} {
+		action, refusal := tt.ring.Admit(job, tt.s, tt.created, tt.created, tt.unsigned)
+		var reason Reason
+		if refusal != nil {
+			reason = refusal.Reason
+		}
+		if action != tt.want || reason != tt.reason {
+			t.Errorf("%s: got %d for %q, want %d for %q", name, action, reason, tt.want, tt.reason)
+		}
+	}
+}
+
 func TestCheckTimes(t *testing.T) {
 	t.Parallel()
 	at := pageTime.Add

@@ -87,13 +87,19 @@ func (r *Ring) Sign(m Message) (Signature, error) {
 	return Signature{Bytes: k.sign(message), KeyID: k.id, Algorithm: k.alg}, nil
 }
 
-// signer returns the key that signs messages of a use: the active one, or where that is not for them the only one of which a key
-// file says that it signs them.
+// signer returns the key that signs messages of a use.
 func (c *content) signer(use Uses) (*key, error) {
+	k, err := c.chosen(use)
+	if err == nil && !k.canSign() {
+		return nil, fmt.Errorf("signing: %w: %s=%q has no private key in this process", ErrNoKey, activeName, k.id)
+	}
+	return k, err
+}
+
+// chosen returns the key for a use: the active one, or where that is not for it the only one of which a key file says that it
+// signs. The active one may lack its private half here.
+func (c *content) chosen(use Uses) (*key, error) {
 	if k := c.byID[c.active]; k != nil && k.uses&use != 0 {
-		if !k.canSign() {
-			return nil, fmt.Errorf("signing: %w: %s=%q has no private key in this process", ErrNoKey, activeName, k.id)
-		}
 		return k, nil
 	}
 	var able []*key
@@ -165,7 +171,7 @@ type Key struct {
 	Fingerprint string // "" of a revoked key whose bytes are gone
 	Uses        Uses
 	State       State
-	Active      bool   // STEM_SIGNING_ACTIVE_KEY names it
+	Active      Uses   // what is signed with it now: see STEM_SIGNING_ACTIVE_KEY
 	CanSign     bool   // may, and has what it takes
 	Source      string // the variable, its _FILE variant, or the credential
 }
@@ -173,11 +179,17 @@ type Key struct {
 // Keys lists the entries in the order in which they were read.
 func (r *Ring) Keys() []Key {
 	c := r.load()
+	active := map[*key]Uses{}
+	for use := UseJob; use <= UseControl; use <<= 1 {
+		if k, err := c.chosen(use); err == nil {
+			active[k] |= use
+		}
+	}
 	list := make([]Key, 0, len(c.keys))
 	for _, k := range c.keys {
 		list = append(list, Key{
 			ID: k.id, Algorithm: k.alg, Fingerprint: k.fingerprint(), Uses: k.uses, State: k.state,
-			Active: k.id == c.active, CanSign: k.canSign(), Source: k.source,
+			Active: active[k], CanSign: k.canSign(), Source: k.source,
 		})
 	}
 	return list

@@ -74,6 +74,9 @@ func TestUses(t *testing.T) {
 	messages := map[Uses]Message{UseJob: pageJob(), UseSchedule: pageSchedule(), UseResult: pageResult(), UseControl: pageControl()}
 	operator := ringOf(t, keyFile(t, "STEM_SIGNING_KEYS_FILE", entry("v1", key1, "sign", "job")+","+entry("op", key2, "sign", "control")),
 		"STEM_SIGNING_ACTIVE_KEY=v1")
+	if k := operator.Keys(); k[0].Active != UseJob || k[1].Active != UseControl {
+		t.Errorf("active are %+v", k)
+	}
 	for use, m := range messages {
 		s, err := operator.Sign(m)
 		want := map[Uses]string{UseJob: "v1", UseControl: "op"}[use]

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // Config configures a Worker. The zero value works the queue "default" with GOMAXPROCS × 8 slots.
@@ -48,6 +49,9 @@ type Config struct {
 	// UnsignedQueues are those whose unsigned jobs run although the policy is "required": for jobs that SQL enqueues. What is
 	// signed there must be valid all the same.
 	UnsignedQueues []string
+	// Encryption opens the payloads that producers encrypted, after their signature was verified, and encrypts results; nil, or
+	// a codec that is off, leaves results readable. A job of an unknown key waits for a worker that has it, for ten minutes at most.
+	Encryption encryption.Codec
 	// Middleware wraps every handler, the first outermost.
 	Middleware []Middleware
 	// Logger gets lifecycle changes (Info), what healed itself (Warn) and what needs somebody (Error); nil discards.

@@ -110,6 +110,9 @@ func (s *session) prepare(h *held) (handler Handler, early *outcome) {
 		return nil, s.waitFor(run, newerVersionGrace, "newer_payload_version",
 			fmt.Sprintf("payload version %d is newer than %d, which this worker knows", run.PayloadVersion, knows))
 	}
+	if early := s.unseal(h); early != nil {
+		return nil, early
+	}
 	return handler, nil
 }
 

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,21 +13,9 @@ const unknownKeyGrace = 10 * time.Minute
 
 // verify decides by its signature what becomes of a job, before anything of it is decoded; nil means that it may run.
 func (s *session) verify(h *held) *outcome {
-	policy := s.config.Keys.Policy()
-	if policy == signing.Off {
-		return nil
-	}
 	run := &h.run
 	signed := run.Signed()
-	err := s.config.Keys.Verify(&signed, run.Signature)
-	if err == nil {
-		err = signed.CheckTimes(run.EnqueuedAt, run.ClaimedAt)
-	}
-	refusal, _ := errors.AsType[*signing.Refusal](err)
-	action := policy.Judge(err)
-	if action == signing.Bury && refusal != nil && refusal.Reason == signing.Missing && slices.Contains(s.config.UnsignedQueues, run.Queue) {
-		action = signing.Count
-	}
+	action, refusal := s.config.Keys.Admit(&signed, run.Signature, run.EnqueuedAt, run.ClaimedAt, s.config.UnsignedQueues)
 	switch action {
 	case signing.Run:
 		return nil
@@ -40,22 +26,19 @@ func (s *session) verify(h *held) *outcome {
 		return nil
 	case signing.Bury, signing.Release:
 	}
-	reason, keyID := string(signing.Invalid), run.Signature.KeyID
-	if refusal != nil {
-		reason = string(refusal.Reason)
-	}
+	reason := string(refusal.Reason)
 	s.doubts.count(&s.doubts.refused)
 	if s.doubts.mayLog(reason, time.Now()) {
 		s.log.ErrorContext(s.life, "signature refused; no code of this job ran", "job_id", run.ID, "task", run.Task, "queue", run.Queue,
-			"key_id", keyID, "reason", reason)
+			"key_id", run.Signature.KeyID, "reason", reason)
 	}
 	if action == signing.Release {
-		return s.waitFor(run, unknownKeyGrace, reason, err.Error())
+		return s.waitFor(run, unknownKeyGrace, reason, refusal.Error())
 	}
-	return &outcome{verb: verbReject, reason: reason, err: err.Error()}
+	return &outcome{verb: verbReject, reason: reason, err: refusal.Error()}
 }
 
-// doubts are what verification found. A forged batch must not flood the log: one line a second for each reason.
+// doubts are what verifying and opening found. A forged batch must not flood the log: one line a second for each reason.
 type doubts struct {
 	mu                sync.Mutex
 	unsigned, refused int64
@@ -83,11 +66,17 @@ func (d *doubts) mayLog(reason string, now time.Time) bool {
 
 // keyStats is what a heartbeat tells of a worker's keys: nothing secret, and enough to see whether all know a new one.
 type keyStats struct {
-	Policy   string   `json:"policy"`
-	Audience string   `json:"audience"`
-	Keys     []string `json:"keys"` // id:fingerprint of each that it accepts
-	Unsigned int64    `json:"unsigned"`
-	Refused  int64    `json:"refused"`
+	Policy   string     `json:"policy"`
+	Audience string     `json:"audience"`
+	Keys     []keyState `json:"keys"` // those that it accepts
+	Unsigned int64      `json:"unsigned"`
+	Refused  int64      `json:"refused"`
+}
+
+type keyState struct {
+	ID          string `json:"id"`
+	Fingerprint string `json:"fingerprint"`
+	Uses        string `json:"uses"`
 }
 
 func (s *session) keyStats() *keyStats {
@@ -95,10 +84,10 @@ func (s *session) keyStats() *keyStats {
 	if ring.Policy() == signing.Off {
 		return nil
 	}
-	stats := &keyStats{Policy: ring.Policy().String(), Audience: ring.Audience(), Keys: []string{}}
+	stats := &keyStats{Policy: ring.Policy().String(), Audience: ring.Audience(), Keys: []keyState{}}
 	for _, k := range ring.Keys() {
 		if k.State != signing.StateRevoked {
-			stats.Keys = append(stats.Keys, k.ID+":"+k.Fingerprint)
+			stats.Keys = append(stats.Keys, keyState{k.ID, k.Fingerprint, k.Uses.String()})
 		}
 	}
 	s.doubts.mu.Lock()

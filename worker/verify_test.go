@@ -296,8 +296,9 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 		t.Errorf("with the key: %s (%s) %s", got.State, got.Reason, got.Error)
 	}
 	eventually(t, 20*time.Second, "the heartbeat names both keys", func() bool {
-		return scan[bool](t, b.owner, "select coalesce((select w.stats->'signing'->'keys' @> to_jsonb(array[$1::text, $2]) from stem.workers w), false)",
-			"v1:"+fingerprint(t, keys, "v1"), "v2:"+fingerprint(t, keys, "v2"))
+		return scan[bool](t, b.owner, "select coalesce((select w.stats->'signing'->'keys' @> $1::jsonb from stem.workers w), false)",
+			fmt.Sprintf(`[{"id": "v1", "fingerprint": %q, "uses": "job,schedule,result,control"}, {"id": "v2", "fingerprint": %q}]`,
+				fingerprint(t, keys, "v1"), fingerprint(t, keys, "v2")))
 	})
 
 	write(entry("v1", "sign"), entry("v2", "revoked"))

@@ -4,6 +4,7 @@
 -- Every call returns one row for each job named: what was done, or what the job is when nothing could be done:
 --   ready, scheduled, running, dead, finished, unknown    where the job is; nothing was done (but see stem.cancel on "running")
 --   busy                                                  another transaction holds the job: ask again
+--   needs_resign                                          its signature was refused: see stem._replay_job
 --
 -- Where sequential scans are off, so is jit: a plan that cannot avoid one costs 10^10, far above jit_above_cost, and would be
 -- compiled at every call (20 ms).
@@ -198,7 +199,8 @@ end $$;
 
 -- One dead letter back to the line, T12: same id, same envelope byte for byte, one generation more. The caller holds the row's
 -- lock. Results: replayed; "duplicate of <id>" when its unique key is taken; "expired" when its time is over, because it would
--- only be dropped; "envelope_missing" when there is nothing to run.
+-- only be dropped; "envelope_missing" when there is nothing to run; "needs_resign" when its signature was refused, because its bytes
+-- stay as they are: somebody must look at it, and it needs a new id (stem.supersede_dead). The key that was unknown may be known now.
 -- +goose StatementBegin
 create function stem._replay_job(p_job uuid, p_delay_us bigint, p_wake boolean) returns text
 language plpgsql volatile
@@ -217,6 +219,9 @@ begin
     select * into strict d from stem.dead x where x.id = p_job;
     if d.reason = 'envelope_missing' or (d.task = 'envelope_missing' and d.origin = 'unknown') then
         return 'envelope_missing';
+    end if;
+    if d.reason in ('signature_missing', 'signature_invalid', 'signature_revoked', 'signature_stale') then
+        return 'needs_resign';
     end if;
     -- Never before the signed run_at.
     v_due := greatest(clock_timestamp() + p_delay_us * interval '1 microsecond', d.run_at);
@@ -431,6 +436,59 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- A dead letter goes because another job has been enqueued in its stead: in the same transaction, and with the origin "replay:<dead>".
+-- So whoever may enqueue and operate can put a letter back in another form, signed anew, and the audit log says what became of
+-- what, and in what they differ (an encrypted payload always does). Results: superseded; expired, when the new job would only be
+-- dropped; or where the old one is. Where it is not "superseded" the caller must roll back, or both are there.
+-- +goose StatementBegin
+create function stem.supersede_dead(p_dead uuid, p_new uuid, p_reason text) returns text
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    d record;
+    n record;
+    v_result text := 'superseded';
+begin
+    select j.* into n
+    from generate_series(0, 7) g(slot)
+    cross join lateral (select * from stem.jobs y where y.slot = g.slot and y.id = p_new limit 1) j
+    where j.origin = 'replay:' || p_dead::text;
+    if not found then
+        raise exception using errcode = '22023', message = format('there is no job %s with the origin replay:%s', p_new, p_dead),
+            hint = 'Enqueue it first, in the same transaction.';
+    end if;
+    select * into d from stem.dead x where x.id = p_dead for update skip locked;
+    if not found then
+        v_result := replace(stem._whereabouts(p_dead), 'dead', 'busy');
+    elsif n.expires_at <= clock_timestamp() then
+        v_result := 'expired';
+    else
+        delete from stem.dead x where x.id = p_dead;
+    end if;
+    perform stem._audit_jobs('supersede', p_reason, array[p_dead], array[v_result], array['superseded'], jsonb_build_object(
+        'new', p_new, 'reason', d.reason, 'signed_with', jsonb_build_object('before', d.sig_key_id, 'after', n.sig_key_id),
+        'changed', array_remove(array[
+            case when n.task is distinct from d.task then 'task' end,
+            case when n.queue is distinct from d.queue then 'queue' end,
+            case when n.payload is distinct from d.payload then 'payload' end,
+            case when n.codec is distinct from d.codec then 'codec' end,
+            case when n.headers is distinct from d.headers then 'headers' end,
+            case when n.priority is distinct from d.priority then 'priority' end,
+            case when n.max_attempts is distinct from d.max_attempts then 'max_attempts' end,
+            case when n.hard_limit_us is distinct from d.hard_limit_us then 'hard_limit' end,
+            case when n.soft_limit_us is distinct from d.soft_limit_us then 'soft_limit' end,
+            case when n.expires_at is distinct from d.expires_at then 'expires_at' end,
+            case when n.unique_key is distinct from d.unique_key then 'unique_key' end,
+            case when n.group_name is distinct from d.group_name then 'group' end], null)));
+    return v_result;
+end $$;
+-- +goose StatementEnd
+
 -- No claim starts after this has committed; what is running goes on. False: the queue was paused before, by whom and why stays.
 -- +goose StatementBegin
 create function stem.pause_queue(p_queue text, p_reason text) returns boolean
@@ -598,6 +656,7 @@ drop function stem.purge_queue;
 drop function stem.set_queue;
 drop function stem.resume_queue;
 drop function stem.pause_queue;
+drop function stem.supersede_dead;
 drop function stem.purge_dead;
 drop function stem.retry_now;
 drop function stem._hasten;

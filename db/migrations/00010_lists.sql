@@ -335,7 +335,7 @@ end $$;
 -- somebody pages is newer than the cursor, so a bulk replay never meets the same letter twice.
 -- +goose StatementBegin
 create function stem.list_dead(
-    p_queue text, p_task text, p_reason text, p_fingerprint text, p_since timestamptz, p_until timestamptz,
+    p_queue text, p_task text, p_reason text, p_fingerprint text, p_sig_key_id text, p_since timestamptz, p_until timestamptz,
     p_before_at timestamptz, p_before_id uuid, p_limit integer
 ) returns table (
     id uuid, queue text, task text, reason text, error text, fingerprint text, died_at timestamptz, created_at timestamptz,
@@ -356,6 +356,7 @@ begin
       and (p_task is null or d.task = p_task)
       and (p_reason is null or d.reason = p_reason)
       and (p_fingerprint is null or d.fingerprint = p_fingerprint)
+      and (p_sig_key_id is null or d.sig_key_id = p_sig_key_id)
       and (p_since is null or d.died_at >= p_since)
       and (p_until is null or d.died_at < p_until)
       and (p_before_at is null or (d.died_at, d.id) < (p_before_at, p_before_id))
@@ -367,7 +368,7 @@ end $$;
 -- Counts of the same set, by reason or by fingerprint (p_by), the largest first, with the latest as a sample.
 -- +goose StatementBegin
 create function stem.dead_groups(
-    p_by text, p_queue text, p_task text, p_reason text, p_fingerprint text, p_since timestamptz, p_until timestamptz
+    p_by text, p_queue text, p_task text, p_reason text, p_fingerprint text, p_sig_key_id text, p_since timestamptz, p_until timestamptz
 ) returns table (
     reason text, fingerprint text, tasks text[], queues text[], letters bigint, first_at timestamptz, last_at timestamptz, sample_id uuid, sample_error text
 )
@@ -393,6 +394,7 @@ begin
           and (p_task is null or d.task = p_task)
           and (p_reason is null or d.reason = p_reason)
           and (p_fingerprint is null or d.fingerprint = p_fingerprint)
+      and (p_sig_key_id is null or d.sig_key_id = p_sig_key_id)
           and (p_since is null or d.died_at >= p_since)
           and (p_until is null or d.died_at < p_until)
         group by k.key) g
@@ -606,6 +608,116 @@ begin
 end $$;
 -- +goose StatementEnd
 
+-- A page of envelopes as they stand in the table, with what they are signed with, newest id first, below p_before (null: from the
+-- newest): for those who verify them. States: ready, scheduled, running, dead. It ends early once its payloads come to p_bytes, and
+-- the list ends with an empty page. due_at is when a worker claimed the job or may claim it, null for a dead one; ticket_queue is where its
+-- ticket stands; task is null when there is no envelope.
+-- +goose StatementBegin
+create function stem.list_envelopes(p_states text[], p_before uuid, p_limit integer, p_bytes bigint) returns table (
+    job_id uuid, state text, ticket_queue text, due_at timestamptz, queue text, task text, origin text, group_name text, priority smallint,
+    max_attempts smallint, created_at timestamptz, expires_at timestamptz, payload bytea, codec text, headers jsonb, run_at timestamptz,
+    delay_us bigint, nominal_at timestamptz, hard_limit_us bigint, soft_limit_us bigint, unique_key bytea, payload_version integer,
+    issued_at timestamptz, sig bytea, sig_key_id text, sig_alg text
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    v_kinds text[] := stem._kinds(p_states);
+    v_below uuid := coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    v_bytes bigint := 0;
+begin
+    if 'finished' = any (v_kinds) then
+        raise exception using errcode = '22023', message = 'jobs that have ended are verified by nobody', hint = 'ready, scheduled, running, dead';
+    end if;
+    for
+        job_id, state, ticket_queue, due_at, queue, task, origin, group_name, priority, max_attempts, created_at, expires_at, payload, codec,
+        headers, run_at, delay_us, nominal_at, hard_limit_us, soft_limit_us, unique_key, payload_version, issued_at, sig, sig_key_id, sig_alg
+    in
+        select c.job_id, c.state, coalesce(c.queue, e.queue),
+            case c.kind when 'running' then c.claimed_at when 'scheduled' then c.due_at when 'ready' then clock_timestamp() end,
+            e.queue, e.task, e.origin, e.group_name, e.priority, e.max_attempts, e.created_at, e.expires_at, e.payload, e.codec, e.headers, e.run_at,
+            e.delay_us, e.nominal_at, e.hard_limit_us, e.soft_limit_us, e.unique_key, e.payload_version, e.issued_at, e.sig, e.sig_key_id, e.sig_alg
+        from (
+            select * from stem._tickets t
+            where t.kind = any (v_kinds) and t.job_id < v_below
+            order by t.job_id desc
+            limit p_limit) c
+        left join lateral (
+            select j.queue::text, j.task::text, j.origin::text, j.group_name::text, j.priority::smallint, j.max_attempts::smallint, j.created_at,
+                j.expires_at::timestamptz, j.payload::bytea, j.codec::text, j.headers::jsonb, j.run_at::timestamptz, j.delay_us::bigint,
+                j.nominal_at::timestamptz, j.hard_limit_us::bigint, j.soft_limit_us::bigint, j.unique_key::bytea, j.payload_version::integer,
+                j.issued_at::timestamptz, j.sig::bytea, j.sig_key_id::text, j.sig_alg::text
+            from stem.jobs j where j.slot = c.slot and j.id = c.job_id
+            union all
+            select d.queue, d.task, d.origin, d.group_name, d.priority, d.max_attempts, d.created_at, d.expires_at, d.payload, d.codec, d.headers,
+                d.run_at, d.delay_us, d.nominal_at, d.hard_limit_us, d.soft_limit_us, d.unique_key, d.payload_version, d.issued_at, d.sig,
+                d.sig_key_id, d.sig_alg
+            from stem.dead d where c.kind = 'dead' and d.id = c.job_id
+            limit 1) e on true
+    loop
+        return next;
+        v_bytes := v_bytes + coalesce(octet_length(payload), 0);
+        exit when v_bytes >= p_bytes;
+    end loop;
+end $$;
+-- +goose StatementEnd
+
+-- How many jobs that have not ended and how many dead letters each key has signed, of the next p_scan tickets below p_before (null: from
+-- the newest id). key_id is null for unsigned ones, state is the table: ready, scheduled, running, dead. next_before is where to go
+-- on, in every row and null at the end; a row with an empty state carries nothing else. What has no envelope is not counted. A job
+-- that moves between two pages is counted once: see stem.list_jobs.
+-- +goose StatementBegin
+create function stem.signature_usage(p_before uuid, p_scan integer) returns table (
+    key_id text, alg text, state text, jobs bigint, next_before uuid
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    v_kinds text[] := array['ready', 'scheduled', 'running', 'dead'];
+    v_below uuid := coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    v_last uuid;
+begin
+    select t.job_id into v_last from stem._tickets t
+    where t.kind = any (v_kinds) and t.job_id < v_below
+    order by t.job_id desc
+    offset p_scan - 1 limit 1;
+    return query
+    select e.sig_key_id, e.sig_alg, c.kind, count(*), v_last
+    from (
+        -- Same snapshot (the function is STABLE), so the last of these is the one above.
+        select t.kind, t.slot, t.job_id from stem._tickets t
+        where t.kind = any (v_kinds) and t.job_id < v_below
+        order by t.job_id desc
+        limit p_scan) c
+    cross join lateral (
+        select j.sig_key_id::text, j.sig_alg::text from stem.jobs j where j.slot = c.slot and j.id = c.job_id
+        union all
+        select d.sig_key_id, d.sig_alg from stem.dead d where c.kind = 'dead' and d.id = c.job_id
+        limit 1) e
+    group by e.sig_key_id, e.sig_alg, c.kind
+    union all
+    select null, null, '', 0::bigint, v_last where v_last is not null;
+end $$;
+-- +goose StatementEnd
+
 -- The version of the schema, for programs, which have no right on goose's table. Each migration replaces it.
 -- +goose StatementBegin
 create function stem.schema_version() returns integer
@@ -623,6 +735,8 @@ revoke all on type stem._tickets, stem.job_status, stem.job_payloads from public
 
 -- +goose Down
 drop function stem.schema_version;
+drop function stem.signature_usage;
+drop function stem.list_envelopes;
 drop function stem.list_audit;
 drop function stem.list_tasks;
 drop function stem.list_workers;

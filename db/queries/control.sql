@@ -10,6 +10,9 @@ select r.job_id::uuid as job_id, r.result::text as result from stem.retry_now(@j
 -- name: PurgeDead :many
 select p.job_id::uuid as job_id, p.result::text as result from stem.purge_dead(@jobs::uuid[], @reason::text) p;
 
+-- name: SupersedeDead :one
+select stem.supersede_dead(@dead::uuid, @new::uuid, @reason::text)::text as result;
+
 -- name: PauseQueue :one
 select stem.pause_queue(@queue::text, @reason::text)::boolean as changed;
 
@@ -93,7 +96,7 @@ select
     coalesce(d.sig_key_id, '')::text as sig_key_id, d.bytes::integer as bytes
 from stem.list_dead(
     nullif(@queue::text, ''), nullif(@task::text, ''), nullif(@reason::text, ''), nullif(@fingerprint::text, ''),
-    @since::timestamptz, @until::timestamptz, @before_at::timestamptz, @before_id::uuid, @max::integer) d;
+    nullif(@sig_key_id::text, ''), @since::timestamptz, @until::timestamptz, @before_at::timestamptz, @before_id::uuid, @max::integer) d;
 
 -- name: DeadGroups :many
 select
@@ -102,7 +105,7 @@ select
     g.sample_id::uuid as sample_id, coalesce(g.sample_error, '')::text as sample_error
 from stem.dead_groups(
     @by::text, nullif(@queue::text, ''), nullif(@task::text, ''), nullif(@reason::text, ''), nullif(@fingerprint::text, ''),
-    @since::timestamptz, @until::timestamptz) g;
+    nullif(@sig_key_id::text, ''), @since::timestamptz, @until::timestamptz) g;
 
 -- name: ListQueues :many
 select
@@ -139,3 +142,23 @@ select
 from stem.list_audit(
     nullif(@action::text, ''), nullif(@actor::text, ''), nullif(@target::text, ''), @since::timestamptz, @until::timestamptz,
     nullif(@before::bigint, 0), @max::integer) a;
+
+-- name: ListEnvelopes :many
+select
+    e.job_id::uuid as job_id, e.state::text as state, coalesce(e.ticket_queue, '')::text as ticket_queue, e.due_at::timestamptz as due_at,
+    coalesce(e.queue, '')::text as queue, coalesce(e.task, '')::text as task, coalesce(e.origin, '')::text as origin,
+    coalesce(e.group_name, '')::text as group_name, coalesce(e.priority, 0)::smallint as priority,
+    coalesce(e.max_attempts, 0)::smallint as max_attempts, e.created_at::timestamptz as created_at, e.expires_at::timestamptz as expires_at,
+    e.payload::bytea as payload, coalesce(e.codec, '')::text as codec, e.headers::jsonb as headers, e.run_at::timestamptz as run_at,
+    coalesce(e.delay_us, 0)::bigint as delay_us, e.nominal_at::timestamptz as nominal_at, coalesce(e.hard_limit_us, 0)::bigint as hard_limit_us,
+    coalesce(e.soft_limit_us, 0)::bigint as soft_limit_us, e.unique_key::bytea as unique_key,
+    coalesce(e.payload_version, 0)::integer as payload_version, e.issued_at::timestamptz as issued_at, e.sig::bytea as sig,
+    coalesce(e.sig_key_id, '')::text as sig_key_id, coalesce(e.sig_alg, '')::text as sig_alg
+from stem.list_envelopes(
+    @states::text[], nullif(@before::uuid, '00000000-0000-0000-0000-000000000000'), @max::integer, @bytes::bigint) e;
+
+-- name: SignatureUsage :many
+select
+    coalesce(u.key_id, '')::text as key_id, coalesce(u.alg, '')::text as alg, u.state::text as state, u.jobs::bigint as jobs,
+    coalesce(u.next_before, '00000000-0000-0000-0000-000000000000')::uuid as next_before
+from stem.signature_usage(nullif(@before::uuid, '00000000-0000-0000-0000-000000000000'), @scan::integer) u;

@@ -25,5 +25,5 @@ select coalesce(pg_xact_status(xid8(cast(sqlc.arg(xid) as text))), '')::text as 
 -- name: JobStates :many
 select
     s.job_id::uuid as job_id, s.state::text as state, s.reason::text as reason, s.error::text as error, s.attempt::integer as attempt,
-    s.result::bytea as result
+    s.generation::smallint as generation, s.result::bytea as result
 from stem.job_states(@jobs::uuid[]) s;

@@ -16,16 +16,25 @@ type Claim struct {
 	Attempt int
 	Started time.Time // monotonic; zero until the handler begins
 
+	Seal func([]byte) ([]byte, error) // encrypts the result; nil when it is not
+
 	mu         sync.Mutex
 	result     []byte
 	completing bool
 }
 
-// SetResult keeps the encoded result.
-func (c *Claim) SetResult(b []byte) {
+// SetResult keeps the encoded result, encrypted where that is asked for.
+func (c *Claim) SetResult(b []byte) error {
+	if c.Seal != nil {
+		var err error
+		if b, err = c.Seal(b); err != nil {
+			return err
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.result = b
+	return nil
 }
 
 // Result returns the encoded result, nil when there is none.

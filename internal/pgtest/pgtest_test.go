@@ -74,7 +74,7 @@ func TestLoginMayCallFunctionsAndNothingElse(t *testing.T) {
 			t.Errorf("%s: got error %v, want insufficient_privilege", sql, err)
 		}
 	}
-	for _, sql := range []string{"select count(*)::int from stem.due(1)", "select count(*)::int from stem.list_dead(null, null, null, null, null, null, null, null, 1)"} {
+	for _, sql := range []string{"select count(*)::int from stem.due(1)", "select count(*)::int from stem.list_dead(null, null, null, null, null, null, null, null, null, 1)"} {
 		scan[int](t, pool, sql)
 		refused(producer, sql)
 	}

@@ -101,7 +101,7 @@ select
     g.sample_id::uuid as sample_id, coalesce(g.sample_error, '')::text as sample_error
 from stem.dead_groups(
     $1::text, nullif($2::text, ''), nullif($3::text, ''), nullif($4::text, ''), nullif($5::text, ''),
-    $6::timestamptz, $7::timestamptz) g
+    nullif($6::text, ''), $7::timestamptz, $8::timestamptz) g
 `
 
 type DeadGroupsParams struct {
@@ -110,6 +110,7 @@ type DeadGroupsParams struct {
 	Task        string
 	Reason      string
 	Fingerprint string
+	SigKeyID    string
 	Since       pgtype.Timestamptz
 	Until       pgtype.Timestamptz
 }
@@ -133,6 +134,7 @@ func (q *Queries) DeadGroups(ctx context.Context, arg DeadGroupsParams) ([]*Dead
 		arg.Task,
 		arg.Reason,
 		arg.Fingerprint,
+		arg.SigKeyID,
 		arg.Since,
 		arg.Until,
 	)
@@ -309,7 +311,7 @@ select
     coalesce(d.sig_key_id, '')::text as sig_key_id, d.bytes::integer as bytes
 from stem.list_dead(
     nullif($1::text, ''), nullif($2::text, ''), nullif($3::text, ''), nullif($4::text, ''),
-    $5::timestamptz, $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer) d
+    nullif($5::text, ''), $6::timestamptz, $7::timestamptz, $8::timestamptz, $9::uuid, $10::integer) d
 `
 
 type ListDeadParams struct {
@@ -317,6 +319,7 @@ type ListDeadParams struct {
 	Task        string
 	Reason      string
 	Fingerprint string
+	SigKeyID    string
 	Since       pgtype.Timestamptz
 	Until       pgtype.Timestamptz
 	BeforeAt    pgtype.Timestamptz
@@ -353,6 +356,7 @@ func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]*ListDead
 		arg.Task,
 		arg.Reason,
 		arg.Fingerprint,
+		arg.SigKeyID,
 		arg.Since,
 		arg.Until,
 		arg.BeforeAt,
@@ -387,6 +391,102 @@ func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]*ListDead
 			&i.Worker,
 			&i.SigKeyID,
 			&i.Bytes,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listEnvelopes = `-- name: ListEnvelopes :many
+select
+    e.job_id::uuid as job_id, e.state::text as state, coalesce(e.ticket_queue, '')::text as ticket_queue, e.due_at::timestamptz as due_at,
+    coalesce(e.queue, '')::text as queue, coalesce(e.task, '')::text as task, coalesce(e.origin, '')::text as origin,
+    coalesce(e.group_name, '')::text as group_name, coalesce(e.priority, 0)::smallint as priority,
+    coalesce(e.max_attempts, 0)::smallint as max_attempts, e.created_at::timestamptz as created_at, e.expires_at::timestamptz as expires_at,
+    e.payload::bytea as payload, coalesce(e.codec, '')::text as codec, e.headers::jsonb as headers, e.run_at::timestamptz as run_at,
+    coalesce(e.delay_us, 0)::bigint as delay_us, e.nominal_at::timestamptz as nominal_at, coalesce(e.hard_limit_us, 0)::bigint as hard_limit_us,
+    coalesce(e.soft_limit_us, 0)::bigint as soft_limit_us, e.unique_key::bytea as unique_key,
+    coalesce(e.payload_version, 0)::integer as payload_version, e.issued_at::timestamptz as issued_at, e.sig::bytea as sig,
+    coalesce(e.sig_key_id, '')::text as sig_key_id, coalesce(e.sig_alg, '')::text as sig_alg
+from stem.list_envelopes(
+    $1::text[], nullif($2::uuid, '00000000-0000-0000-0000-000000000000'), $3::integer, $4::bigint) e
+`
+
+type ListEnvelopesRow struct {
+	JobID          uuid.UUID
+	State          string
+	TicketQueue    string
+	DueAt          pgtype.Timestamptz
+	Queue          string
+	Task           string
+	Origin         string
+	GroupName      string
+	Priority       int16
+	MaxAttempts    int16
+	CreatedAt      pgtype.Timestamptz
+	ExpiresAt      pgtype.Timestamptz
+	Payload        []byte
+	Codec          string
+	Headers        json.RawMessage
+	RunAt          pgtype.Timestamptz
+	DelayUs        int64
+	NominalAt      pgtype.Timestamptz
+	HardLimitUs    int64
+	SoftLimitUs    int64
+	UniqueKey      []byte
+	PayloadVersion int32
+	IssuedAt       pgtype.Timestamptz
+	Sig            []byte
+	SigKeyID       string
+	SigAlg         string
+}
+
+func (q *Queries) ListEnvelopes(ctx context.Context, states []string, before uuid.UUID, max int32, bytes int64) ([]*ListEnvelopesRow, error) {
+	rows, err := q.db.Query(ctx, listEnvelopes,
+		states,
+		before,
+		max,
+		bytes,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*ListEnvelopesRow
+	for rows.Next() {
+		var i ListEnvelopesRow
+		if err := rows.Scan(
+			&i.JobID,
+			&i.State,
+			&i.TicketQueue,
+			&i.DueAt,
+			&i.Queue,
+			&i.Task,
+			&i.Origin,
+			&i.GroupName,
+			&i.Priority,
+			&i.MaxAttempts,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.Payload,
+			&i.Codec,
+			&i.Headers,
+			&i.RunAt,
+			&i.DelayUs,
+			&i.NominalAt,
+			&i.HardLimitUs,
+			&i.SoftLimitUs,
+			&i.UniqueKey,
+			&i.PayloadVersion,
+			&i.IssuedAt,
+			&i.Sig,
+			&i.SigKeyID,
+			&i.SigAlg,
 		); err != nil {
 			return nil, err
 		}
@@ -961,4 +1061,56 @@ func (q *Queries) ShowJobs(ctx context.Context, jobs []uuid.UUID) ([]*ShowJobsRo
 		return nil, err
 	}
 	return items, nil
+}
+
+const signatureUsage = `-- name: SignatureUsage :many
+select
+    coalesce(u.key_id, '')::text as key_id, coalesce(u.alg, '')::text as alg, u.state::text as state, u.jobs::bigint as jobs,
+    coalesce(u.next_before, '00000000-0000-0000-0000-000000000000')::uuid as next_before
+from stem.signature_usage(nullif($1::uuid, '00000000-0000-0000-0000-000000000000'), $2::integer) u
+`
+
+type SignatureUsageRow struct {
+	KeyID      string
+	Alg        string
+	State      string
+	Jobs       int64
+	NextBefore uuid.UUID
+}
+
+func (q *Queries) SignatureUsage(ctx context.Context, before uuid.UUID, scan int32) ([]*SignatureUsageRow, error) {
+	rows, err := q.db.Query(ctx, signatureUsage, before, scan)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*SignatureUsageRow
+	for rows.Next() {
+		var i SignatureUsageRow
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.Alg,
+			&i.State,
+			&i.Jobs,
+			&i.NextBefore,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, &i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const supersedeDead = `-- name: SupersedeDead :one
+select stem.supersede_dead($1::uuid, $2::uuid, $3::text)::text as result
+`
+
+func (q *Queries) SupersedeDead(ctx context.Context, dead uuid.UUID, new uuid.UUID, reason string) (string, error) {
+	row := q.db.QueryRow(ctx, supersedeDead, dead, new, reason)
+	var result string
+	err := row.Scan(&result)
+	return result, err
 }

@@ -194,17 +194,18 @@ func (q *Queries) EnqueueOne(ctx context.Context, arg EnqueueOneParams) (*Enqueu
 const jobStates = `-- name: JobStates :many
 select
     s.job_id::uuid as job_id, s.state::text as state, s.reason::text as reason, s.error::text as error, s.attempt::integer as attempt,
-    s.result::bytea as result
+    s.generation::smallint as generation, s.result::bytea as result
 from stem.job_states($1::uuid[]) s
 `
 
 type JobStatesRow struct {
-	JobID   uuid.UUID
-	State   string
-	Reason  string
-	Error   string
-	Attempt int32
-	Result  []byte
+	JobID      uuid.UUID
+	State      string
+	Reason     string
+	Error      string
+	Attempt    int32
+	Generation int16
+	Result     []byte
 }
 
 func (q *Queries) JobStates(ctx context.Context, jobs []uuid.UUID) ([]*JobStatesRow, error) {
@@ -222,6 +223,7 @@ func (q *Queries) JobStates(ctx context.Context, jobs []uuid.UUID) ([]*JobStates
 			&i.Reason,
 			&i.Error,
 			&i.Attempt,
+			&i.Generation,
 			&i.Result,
 		); err != nil {
 			return nil, err

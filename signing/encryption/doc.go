@@ -23,6 +23,8 @@
 //	         the id of the master key, and the audience (STEM_SIGNING_AUDIENCE)
 //	stored = 0x01 || u8 length of key id || key id || salt (16) || nonce (12) || ciphertext and tag (16)
 //
+// A result of a job is stored as 0x02 || claim id (16 bytes) || stored; its codec is "enc+a256gcm" and its BODY that of a result.
+//
 // Salt and nonce are random. Vectors are in testdata/signing/encryption.json.
 //
 // [RFC 5869]: https://www.rfc-editor.org/rfc/rfc5869

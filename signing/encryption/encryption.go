@@ -17,6 +17,8 @@ import (
 // A Codec encrypts what messages carry: the payload of a job or a schedule, a result. The message is as it is stored, with its
 // Codec already what [Wrap] returns; its payload does not matter. It must be safe for concurrent use.
 type Codec interface {
+	// On tells whether what is enqueued is to be sealed. One that is off opens what it can.
+	On() bool
 	// Seal returns what to store instead of plain. It is bound to the message: when any other field of that changes, seal again.
 	Seal(m signing.Message, plain []byte) ([]byte, error)
 	// Open returns what was sealed. Its errors are ErrUnknownKey, and ErrNotSealed for everything that Seal did not make of this message.
@@ -122,6 +124,34 @@ func (c *content) prepare(m signing.Message, k *key, salt []byte) (cipher.AEAD, 
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block) // which puts the nonce before the ciphertext
 	return aead, aad, err
+}
+
+// resultVersion is the first byte of a sealed result: no JSON begins with it, and no sealed payload.
+const resultVersion = 2
+
+// SealResult seals the result of a job, whose codec it sets. What is stored begins with the claim, which a result is bound to and which nothing
+// else keeps.
+func SealResult(c Codec, m signing.Result, plain []byte) ([]byte, error) {
+	m.Codec = name
+	stored, err := c.Seal(&m, plain)
+	if err != nil {
+		return nil, err
+	}
+	return append(append([]byte{resultVersion}, m.ClaimID[:]...), stored...), nil
+}
+
+// IsSealedResult tells whether a stored result is one that SealResult made.
+func IsSealedResult(stored []byte) bool { return len(stored) > 0 && stored[0] == resultVersion }
+
+// OpenResult returns what SealResult sealed for the result m, whose claim is read from what was stored. Its errors are those of
+// [Codec].Open.
+func OpenResult(c Codec, m signing.Result, stored []byte) ([]byte, error) {
+	if !IsSealedResult(stored) || len(stored) < 1+len(m.ClaimID) {
+		return nil, fmt.Errorf("encryption: %w: it does not begin as a sealed result does", ErrNotSealed)
+	}
+	copy(m.ClaimID[:], stored[1:])
+	m.Codec = name
+	return c.Open(&m, stored[1+len(m.ClaimID):])
 }
 
 func codecOf(m signing.Message) string {

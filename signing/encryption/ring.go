@@ -99,7 +99,7 @@ func (r *Ring) load() *content {
 	return r.content.Load()
 }
 
-// On tells whether there is a key to encrypt with.
+// On implements [Codec]: it tells whether there is a key to encrypt with.
 func (r *Ring) On() bool { return len(r.load().keys) > 0 }
 
 // Warnings lists what is allowed and should not stay.

@@ -40,6 +40,7 @@ func TestSetRefuses(t *testing.T) {
 		{instant, "", `want RFC 3339 (2026-01-02T15:04:05Z) or a duration like 2h, got ""`},
 		{instant, "2026-01-02T15:04:05", `time has no zone; add Z or +01:00`},
 		{id, "abc", `"abc" is not a job id (want a UUID, 36 characters)`},
+		{func() pflag.Value { return new(arg.KeyID) }, "v1:c2VjcmV0", `want the id of a key, 1-64 letters, digits, _ . -; got 11 bytes`},
 		{names, "", `names are 1-128 of letters, digits, _ . : / -; got ""`},
 		{names, "a b", `names are 1-128 of letters, digits, _ . : / -; got "a b"`},
 		{names, "../x", `names are 1-128 of letters, digits, _ . : / -; got "../x"`},

@@ -32,6 +32,7 @@ func (a *App) plane(ctx context.Context) (*control.Plane, error) {
 type action struct {
 	verb, doing, done string // replay, replaying, replayed
 	noun, plural      string // dead letter; "" adds an s
+	anew              bool   // what is done has a new id
 }
 
 // samples is how many of the jobs that a change would meet are shown.
@@ -115,6 +116,12 @@ var resultSheet = output.Sheet[control.Result]{Noun: "job", Columns: []output.Co
 	{Header: "Holder", Value: func(r control.Result) any { return optionalID(r.Holder) }, Wide: true},
 }}
 
+// anewSheet is resultSheet with the jobs that were enqueued in the stead of others.
+var anewSheet = output.Sheet[control.Result]{Noun: "job", Columns: append(slices.Clone(resultSheet.Columns),
+	output.Column[control.Result]{Header: "New ID", Value: func(r control.Result) any { return optionalID(r.Successor) }},
+	output.Column[control.Result]{Header: "Detail", Value: func(r control.Result) any { return optional(r.Detail) }, Wide: true},
+)}
+
 // changeJobs acts upon jobs that were named one by one.
 func (a *App) changeJobs(
 	ctx context.Context, c Change, what action, args []string,
@@ -142,8 +149,12 @@ func (a *App) changeJobs(
 		return err
 	}
 	results, err := act(ids)
+	sheet := &resultSheet
+	if what.anew {
+		sheet = &anewSheet
+	}
 	if len(results) > 0 || err == nil {
-		if err := output.List(a.Printer, &resultSheet, output.Rows(results)); err != nil {
+		if err := output.List(a.Printer, sheet, output.Rows(results)); err != nil {
 			return err
 		}
 	}
@@ -174,6 +185,11 @@ func refused(what action, r control.Result) error {
 			WithHint("run it again")
 	case "duplicate":
 		return fault.New(fault.ExitNotFound, "duplicate", "%s %s was not %s: job %s has its unique key", what.noun, r.ID, what.done, r.Holder)
+	case "invalid":
+		return fault.Data("%s %s was not %s: %s", what.noun, r.ID, what.done, plain(errors.New(r.Detail)))
+	case "needs_resign":
+		return fault.New(fault.ExitNotFound, "needs_resign", "%s %s was not %s: its signature was refused", what.noun, r.ID, what.done).
+			WithHint(resignHint, r.ID)
 	}
 	return fault.New(fault.ExitNotFound, "nothing_done", "%s %s was not %s: it is %s", what.noun, r.ID, what.done, r.Outcome)
 }
@@ -250,14 +266,21 @@ func incomplete(what action, done control.Progress) error {
 	case done.Outcomes["busy"] == done.Seen:
 		exit, code = fault.ExitTryLater, "busy"
 	}
-	return fault.New(exit, code, "%d of %d not %s: %s", left, done.Seen, what.done, strings.Join(why, ", "))
+	err := fault.New(exit, code, "%d of %d not %s: %s", left, done.Seen, what.done, strings.Join(why, ", "))
+	if done.Outcomes["needs_resign"] > 0 {
+		return err.WithHint(resignHint, "ID")
+	}
+	return err
 }
+
+const resignHint = "look at it (stem dlq show %[1]s), then sign it anew: stem dlq resign --reviewed %[1]s"
 
 // successes are the outcomes of an action that count as done.
 var successes = map[string][]string{
 	"cancel": {"cancelled", "running"},
 	"retry":  {"replayed", "due"},
-	"replay": {"replayed"},
+	"replay": {"replayed", "reissued"},
+	"resign": {"reissued"},
 	"purge":  {"purged"},
 }
 

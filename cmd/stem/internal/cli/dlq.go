@@ -13,8 +13,8 @@ import (
 )
 
 func newDLQ(a *App) *cobra.Command {
-	return group("dlq", "Look at dead letters, replay and purge them", "  stem dlq list --queue mail\n  stem dlq replay --reason exhausted --since 1h",
-		newDLQList(a), newDLQShow(a), newDLQReplay(a), newDLQPurge(a), newDLQExport(a))
+	return group("dlq", "Look at dead letters, replay, sign anew and purge them", "  stem dlq list --queue mail\n  stem dlq replay --reason exhausted --since 1h",
+		newDLQList(a), newDLQShow(a), newDLQReplay(a), newDLQResign(a), newDLQPurge(a), newDLQExport(a))
 }
 
 var deadSheet = output.Sheet[control.DeadJob]{Noun: "dead letter", Columns: []output.Column[control.DeadJob]{
@@ -162,7 +162,7 @@ func (a *App) showLetter(ctx context.Context, s, queue string) error {
 	d, err := plane.DeadLetter(ctx, ids[0])
 	switch {
 	case err == nil && (queue == "" || d.Queue == queue):
-		return output.One(a.Printer, &detailSheet, *d)
+		return a.showDetail(d)
 	case err == nil:
 		return notFound("dead letter", ids[0], queue).WithHint("it is in queue %q", d.Queue)
 	case !errors.Is(err, control.ErrNotFound):

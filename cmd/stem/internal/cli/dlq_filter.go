@@ -37,23 +37,26 @@ type deadFilter struct {
 	task        arg.Name
 	reason      deadReason
 	fingerprint string
+	key         arg.KeyID
 	window      arg.Window
 }
 
-var deadFilters = []string{"queue", "task", "reason", "fingerprint", "since", "until"}
+var deadFilters = []string{"queue", "task", "reason", "fingerprint", "key", "since", "until"}
 
 func (f *deadFilter) bind(cmd *cobra.Command) {
 	cmd.Flags().Var(&f.queue, "queue", "only of this queue (default: every queue)")
 	cmd.Flags().Var(&f.task, "task", "only of this task")
 	cmd.Flags().Var(&f.reason, "reason", "only those that died of this")
 	cmd.Flags().StringVar(&f.fingerprint, "fingerprint", "", "only those with this error")
+	cmd.Flags().Var(&f.key, "key", "only those signed with this key")
 	f.window.Bind(cmd.Flags())
 }
 
 func (f *deadFilter) resolve() (control.DeadFilter, error) {
 	since, until, err := window(&f.window)
 	return control.DeadFilter{
-		Queue: string(f.queue), Task: string(f.task), Reason: string(f.reason), Fingerprint: f.fingerprint, Since: since, Until: until,
+		Queue: string(f.queue), Task: string(f.task), Reason: string(f.reason), Fingerprint: f.fingerprint, SignedWith: string(f.key),
+		Since: since, Until: until,
 	}, err
 }
 

@@ -112,10 +112,10 @@ func newEnqueue(a *App) *cobra.Command {
 	return cmd
 }
 
-// producer enqueues and signs as the settings say.
+// producer encrypts, signs and enqueues as the settings say.
 func (a *App) producer() (*queue.Queue, error) {
 	q, err := queue.New(queue.Config{
-		Signer:       a.Config.Keys,
+		Signer: a.Config.Keys, Encryption: a.Config.Encryption,
 		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
 	})
 	switch {
@@ -130,7 +130,7 @@ func (a *App) producer() (*queue.Queue, error) {
 
 func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	ctx := cmd.Context()
-	payload, err := readInput(a, o.args)
+	payload, err := readInput(a, "--args", o.args)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	}
 	sheet.Columns = append(append([]output.Column[enqueued]{}, enqueuedColumns...), endedColumns...)
 	var waitErr error
-	row.result, waitErr = o.await(ctx, pool, row)
+	row.result, waitErr = o.await(ctx, a, pool, row)
 	if err := output.One(a.Printer, &sheet, row); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (noDatabase) Scan(...any) error                                       { ret
 var errWaitOver = errors.New("the time of --wait is over")
 
 // await waits for the end of the job. Its error says what other end that was than completion.
-func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued) (queue.Result, error) {
+func (o *enqueueOptions) await(ctx context.Context, a *App, pool queue.DB, row enqueued) (queue.Result, error) {
 	if o.wait.Value > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.wait.Value, errWaitOver)
@@ -219,6 +219,7 @@ func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued)
 	result, err := queue.Wait(ctx, pool, id)
 	switch {
 	case err == nil && result.Completed():
+		a.openResult(&result)
 		return result, nil
 	case err == nil:
 		said := []string{fmt.Sprintf("job %s ended as %s", id, result.State), result.Reason, result.Error}
@@ -237,7 +238,7 @@ func (o *enqueueOptions) await(ctx context.Context, pool queue.DB, row enqueued)
 const maxInput = 64 << 20
 
 // readInput reads what a flag says: the text itself, @FILE, or - for stdin.
-func readInput(a *App, s string) ([]byte, error) {
+func readInput(a *App, flag, s string) ([]byte, error) {
 	var from io.Reader
 	path, isFile := strings.CutPrefix(s, "@")
 	switch {
@@ -246,7 +247,7 @@ func readInput(a *App, s string) ([]byte, error) {
 	case isFile:
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, unreadable("--args", err)
+			return nil, unreadable(flag, err)
 		}
 		defer f.Close()
 		from = f
@@ -255,10 +256,10 @@ func readInput(a *App, s string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(from, maxInput+1))
 	if err != nil {
-		return nil, unreadable("--args", err)
+		return nil, unreadable(flag, err)
 	}
 	if len(b) > maxInput {
-		return nil, fault.Data("--args: %s is larger than 64 MiB", path).About("flag --args")
+		return nil, fault.Data("%s: %s is larger than 64 MiB", flag, path).About("flag " + flag)
 	}
 	return b, nil
 }

@@ -89,7 +89,7 @@ func newJobShow(a *App) *cobra.Command {
 			if !d.Envelope {
 				a.Printer.Note("its envelope is gone: what the producer gave is not known any more")
 			}
-			return output.One(a.Printer, &detailSheet, *d)
+			return a.showDetail(d)
 		},
 	}
 }

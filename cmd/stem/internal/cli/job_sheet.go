@@ -8,6 +8,7 @@ import (
 
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 var jobSheet = output.Sheet[control.Job]{Noun: "job", Columns: []output.Column[control.Job]{
@@ -99,6 +100,10 @@ func detailColumns() []output.Column[control.Detail] {
 	more("Payload version", func(d control.Detail) any { return d.PayloadVersion })
 	more("Headers", func(d control.Detail) any { return d.Headers })
 	more("Payload", func(d control.Detail) any { return readable(d.Payload) })
+	more("Encrypted", func(d control.Detail) any {
+		_, sealed := encryption.Unwrap(d.Codec)
+		return sealed
+	})
 	more("Result", func(d control.Detail) any { return readable(d.Result) })
 	more("Error", func(d control.Detail) any { return optional(d.Error) })
 	more("Fingerprint", func(d control.Detail) any { return optional(d.Fingerprint) })

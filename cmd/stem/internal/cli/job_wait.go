@@ -52,6 +52,7 @@ func (a *App) waitForJob(ctx context.Context, args []string) error {
 	case err != nil:
 		return err
 	}
+	a.openResult(&r)
 	if err := output.One(a.Printer, &outcomeSheet, r); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (a *App) signing() string {
 	var keys []string
 	for _, k := range ring.Keys() {
 		text := k.ID + " (" + k.Algorithm + ", " + k.Fingerprint + ")"
-		if k.Active {
+		if k.Active != 0 {
 			text += " signs"
 		}
 		keys = append(keys, text)

@@ -26,6 +26,7 @@ var commands = []Command{
 	newWorker,
 	newJob, newQueue, newDLQ, newTasks,
 	newHealth, newDoctor,
+	newSigning,
 	newBench,
 	newConfig,
 	newCompletion,

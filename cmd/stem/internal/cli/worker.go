@@ -59,8 +59,8 @@ func newWorkerRun(a *App) *cobra.Command {
 		Long: "Run a worker whose tasks are commands or HTTP calls: those of the tasks file.\n\n" +
 			"SIGTERM makes it drain: it claims nothing more and ends when what runs has ended, or after the shutdown grace and\n" +
 			"two seconds. SIGINT stops what runs and puts it back within two seconds; a second one does not wait for what would\n" +
-			"not stop, nor does SIGQUIT, which also prints all goroutines. SIGHUP reads the signing keys\n" +
-			"again: new ones count at once; when anything is wrong the old ones stay.",
+			"not stop, nor does SIGQUIT, which also prints all goroutines. SIGHUP reads the keys of\n" +
+			"signing and of encryption again: new ones count at once; when anything is wrong the old ones stay.",
 		Example: "  stem worker run --tasks-file tasks.yaml\n  stem worker run --queue mail=10 --queue default",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -134,7 +134,7 @@ func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *w
 	return nil
 }
 
-// sayKeys logs what jobs are verified with, and what is allowed that should not stay.
+// sayKeys logs what jobs are verified and opened with, and what is allowed that should not stay.
 func (a *App) sayKeys(ctx context.Context) {
 	if a.Config.Keys.Policy() != signing.Off {
 		a.Log.InfoContext(ctx, "signing", "ring", a.Config.Keys)
@@ -142,15 +142,24 @@ func (a *App) sayKeys(ctx context.Context) {
 	for _, warning := range a.Config.Keys.Warnings() {
 		a.Log.WarnContext(ctx, "signing", "warning", warning)
 	}
+	if a.Config.Encryption.On() {
+		a.Log.InfoContext(ctx, "encryption", "ring", a.Config.Encryption)
+	}
+	for _, warning := range a.Config.Encryption.Warnings() {
+		a.Log.WarnContext(ctx, "encryption", "warning", warning)
+	}
 }
 
-// reloadKeys reads files and credentials again. The ring keeps what it has when anything is wrong.
+// reloadKeys reads files and credentials again. A ring keeps what it has when anything is wrong with its own.
 func (a *App) reloadKeys(ctx context.Context) {
-	err := a.Config.Keys.Reload()
-	for _, problem := range config.KeyProblems(err) {
+	signs, opens := a.Config.Keys.Reload(), a.Config.Encryption.Reload()
+	for _, problem := range config.KeyProblems("signing", signs) {
 		a.Log.ErrorContext(ctx, "signing keys not reloaded; those of before stay", "error", problem)
 	}
-	if err == nil {
+	for _, problem := range config.KeyProblems("encryption", opens) {
+		a.Log.ErrorContext(ctx, "encryption keys not reloaded; those of before stay", "error", problem)
+	}
+	if signs == nil && opens == nil {
 		a.sayKeys(ctx)
 	}
 }
@@ -175,7 +184,7 @@ func (a *App) workerConfig(ctx context.Context, pollOnly bool) worker.Config {
 		Lease: s.Lease, Heartbeat: s.Heartbeat, PollInterval: s.PollInterval,
 		ShutdownGrace: cmp.Or(s.ShutdownGrace, -1), // nought is none here, the default there
 		PollOnly:      pollOnly, Logger: a.Log,
-		Keys: s.Keys, UnsignedQueues: s.UnsignedQueues,
+		Keys: s.Keys, UnsignedQueues: s.UnsignedQueues, Encryption: s.Encryption,
 	}
 	for _, q := range s.WorkerQueues {
 		c.Queues[q.Queue] = cmp.Or(q.Slots, s.Concurrency)

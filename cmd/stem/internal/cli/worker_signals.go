@@ -53,7 +53,7 @@ func (a *App) shutdownOnSignal(ctx context.Context) *workerSignals {
 func (s *workerSignals) take(sig os.Signal) {
 	switch sig {
 	case syscall.SIGHUP:
-		s.Log.InfoContext(s.ctx, "reading the signing keys again", "signal", sig.String())
+		s.Log.InfoContext(s.ctx, "reading the keys again", "signal", sig.String())
 		s.reloadKeys(s.ctx)
 	case syscall.SIGTERM:
 		s.shutdown(sig, worker.Warm)

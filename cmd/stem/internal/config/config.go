@@ -14,14 +14,16 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/signing"
+	"github.com/stemqueue/stem/signing/encryption"
 )
 
 // Config is every setting, checked. Make one with [Load].
 type Config struct {
-	Database dsn.DSN // not given when no source names one; see RequireDatabase
-	Listen   dsn.DSN // for LISTEN, when Database is a pooler; may be not given
-	Insecure bool    // STEM_TLS_ALLOW_INSECURE: certificates are verified, and what is wrong with them is only reported
-	Keys     *signing.Ring
+	Database   dsn.DSN // not given when no source names one; see RequireDatabase
+	Listen     dsn.DSN // for LISTEN, when Database is a pooler; may be not given
+	Insecure   bool    // STEM_TLS_ALLOW_INSECURE: certificates are verified, and what is wrong with them is only reported
+	Keys       *signing.Ring
+	Encryption *encryption.Ring
 
 	Namespace          string
 	Concurrency        int

@@ -242,7 +242,7 @@ func TestNamesOfLaterPartsAreKnown(t *testing.T) {
 	t.Parallel()
 	var environ []string
 	for _, name := range config.Environment() {
-		if strings.HasPrefix(name, "STEM_ENCRYPTION_") || strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
+		if strings.Contains(name, "WORKER_") && !strings.HasSuffix(name, "NODE") {
 			environ = append(environ, name+"=x")
 		}
 	}
@@ -252,8 +252,8 @@ func TestNamesOfLaterPartsAreKnown(t *testing.T) {
 	}
 }
 
-// TestKeysAreLoaded: every mistake of a ring is a fault of its own, with the exit code of its kind; the ring says itself which names of
-// STEM_SIGNING_ there are.
+// TestKeysAreLoaded: every mistake of a ring is a fault of its own, with the exit code of its kind; the rings say themselves which names of
+// STEM_SIGNING_ and STEM_ENCRYPTION_ there are.
 func TestKeysAreLoaded(t *testing.T) {
 	t.Parallel()
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
@@ -261,11 +261,15 @@ func TestKeysAreLoaded(t *testing.T) {
 	if err != nil || c.Keys.Policy() != signing.Required || c.Keys.CanSign(signing.UseJob) != nil {
 		t.Errorf("got %v, %v", c, err)
 	}
-	if c, _, err := load(t, ""); err != nil || c.Keys.Policy() != signing.Off {
+	if c, _, err := load(t, "", "STEM_ENCRYPTION_KEYS=k1:"+key); err != nil || !c.Encryption.On() {
+		t.Errorf("got %v, %v", c, err)
+	}
+	if c, _, err := load(t, ""); err != nil || c.Keys.Policy() != signing.Off || c.Encryption.On() {
 		t.Errorf("without a variable: %v, %v", c, err)
 	}
 	open := write(t, filepath.Join(t.TempDir(), "keys"), "v1:"+key, 0o644)
-	_, _, err = load(t, "", "STEM_SIGNING_KEYS_FILE="+open, "STEM_SIGNING_KEYZ=v1", "STEM_SIGNING_POLICY=on")
+	_, _, err = load(t, "", "STEM_SIGNING_KEYS_FILE="+open, "STEM_SIGNING_KEYZ=v1", "STEM_SIGNING_POLICY=on",
+		"STEM_ENCRYPTION_KEYS=k1", "STEM_ENCRYPTION_KEY=k1")
 	var got []string
 	for _, problem := range err.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // what Load joined
 		f, _ := errors.AsType[*fault.Error](problem)
@@ -275,6 +279,8 @@ func TestKeysAreLoaded(t *testing.T) {
 		"78 bad_signing unknown variable STEM_SIGNING_KEYZ. Did you mean STEM_SIGNING_KEYS?",
 		"77 secret_readable STEM_SIGNING_KEYS_FILE: " + open + ": readable by others (0644); chmod 0600 or use LoadCredential",
 		`78 bad_signing STEM_SIGNING_POLICY: want required, permissive or off, got "on"`,
+		"78 bad_encryption unknown variable STEM_ENCRYPTION_KEY. Did you mean STEM_ENCRYPTION_KEYS?",
+		"78 bad_encryption STEM_ENCRYPTION_KEYS entry 1: want id:base64",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

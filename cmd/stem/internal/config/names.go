@@ -73,8 +73,8 @@ func (l *loader) unknownNames() {
 		if !strings.HasPrefix(n, "STEM_") && !strings.HasPrefix(n, "STEMD_") {
 			continue
 		}
-		if _, found := slices.BinarySearch(known, n); found || strings.HasPrefix(n, "STEM_SIGNING_") {
-			continue // the ring reports those of signing itself
+		if _, found := slices.BinarySearch(known, n); found || strings.HasPrefix(n, "STEM_SIGNING_") || strings.HasPrefix(n, "STEM_ENCRYPTION_") {
+			continue // the rings report those of theirs
 		}
 		text := "unknown variable " + n
 		if why, retired := retiredNames[n]; retired {
@@ -82,8 +82,7 @@ func (l *loader) unknownNames() {
 		} else if near, ok := nearest.Name(n, slices.Values(known)); ok {
 			text += ". Did you mean " + near + "?"
 		}
-		protects := strings.HasPrefix(n, "STEM_SIGNING_") || strings.HasPrefix(n, "STEM_ENCRYPTION_") || strings.HasPrefix(n, "STEM_TLS_")
-		if strict || protects {
+		if strict || strings.HasPrefix(n, "STEM_TLS_") {
 			l.add(fault.Config("unknown_variable", "%s", text).About(n))
 			continue
 		}
