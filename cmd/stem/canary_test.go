@@ -188,7 +188,7 @@ func (a *aviary) mistakes() {
 
 func (a *aviary) exposed(text string) string {
 	path := a.file("exposed", text)
-	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // which is the mistake
+	if err := os.Chmod(path, 0o644); err != nil {
 		a.t.Fatal(err)
 	}
 	return path
