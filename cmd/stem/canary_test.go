@@ -32,6 +32,9 @@ const canaryTasks = `tasks:
 // tasks.
 func TestCanary(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("runs two hundred commands")
+	}
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skipf("NOT RUN: %v", err)
 	}
@@ -111,6 +114,7 @@ func (a *aviary) work(env map[string]string, node, payload string, end syscall.S
 		"dlq show " + dead, "dlq show -o yaml " + dead, "dlq export", "signing status", "signing status --json", "signing status --key v9", "signing usage --json",
 		"signing verify -o wide", "signing verify --json --id " + ready, "signing verify --dead", "dlq replay --all --dry-run", "dlq replay " + dead + " --queue mail --yes -v",
 		"dlq resign --reviewed --all --yes", "job retry " + dead, "job cancel --queue other --yes --json", "dlq purge --all --yes", "migrate status", "worker run --help",
+		"health --json -v", "doctor", "doctor tls", "roles check",
 	} {
 		a.run(env, strings.Fields(line)...)
 	}
@@ -156,7 +160,7 @@ func (a *aviary) mistakes() {
 		"a key in stem.yaml":          {"XDG_CONFIG_HOME": a.yaml("signing_keys: v1:" + a.signing + "\n")},
 		"a password in stem.yaml":     {"XDG_CONFIG_HOME": a.yaml("database_url: postgres://app:" + secret + "@" + host + "/shop\nlease: [\n")},
 	} {
-		for _, command := range []string{"queue ls -v", "enqueue quiet --json", "signing status", "config show", "worker run --poll-only"} {
+		for _, command := range []string{"queue ls -v", "enqueue quiet --json", "signing status", "config show", "worker run --poll-only", "health", "doctor tls"} {
 			if _, code := a.run(env, strings.Fields(command)...); code == 0 && command == "queue ls -v" {
 				a.t.Errorf("%s is no mistake of %s", name, command)
 			}
