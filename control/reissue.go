@@ -70,9 +70,9 @@ func (p *Plane) reissue(ctx context.Context, producer *queue.Queue, reason strin
 	case d.Reason == "envelope_missing":
 		return Result{ID: id, Outcome: "envelope_missing"}, nil
 	}
-	request, err := renewed(producer, d, delay, e)
-	if err != nil {
-		return Result{ID: id, Outcome: "invalid", Detail: err.Error()}, nil
+	request, problem := renewed(producer, d, delay, e)
+	if problem != "" {
+		return Result{ID: id, Outcome: "invalid", Detail: problem}, nil
 	}
 	return p.supersede(ctx, producer, reason, id, request)
 }
@@ -86,18 +86,18 @@ func place(state string) string {
 	return "finished"
 }
 
-// renewed is the request for a job in the stead of a dead letter.
-func renewed(producer *queue.Queue, d *Detail, delay time.Duration, e Edit) (queue.Request, error) {
+// renewed is the request for a job in the stead of a dead letter, or what keeps there from being one.
+func renewed(producer *queue.Queue, d *Detail, delay time.Duration, e Edit) (request queue.Request, problem string) {
 	old, err := d.envelope()
 	if err != nil {
-		return queue.Request{}, err
+		return queue.Request{}, err.Error()
 	}
 	if e.Payload != nil {
 		old.Payload = e.Payload
 		old.Codec, _ = encryption.Unwrap(old.Codec)
 	}
 	if err := producer.Open(&old); err != nil { // bound to what it was: before anything is changed
-		return queue.Request{}, err
+		return queue.Request{}, err.Error()
 	}
 	if e.Queue != "" {
 		old.Queue = e.Queue
@@ -109,7 +109,7 @@ func renewed(producer *queue.Queue, d *Detail, delay time.Duration, e Edit) (que
 	if delay > 0 && !d.RunAt.After(time.Now().Add(delay)) { // never before the time that was signed
 		options = append(options, queue.After(delay))
 	}
-	return producer.Reissue(&old, options...), nil
+	return producer.Reissue(&old, options...), ""
 }
 
 // errUndo rolls back what would leave both the letter and the job.

@@ -55,7 +55,7 @@ func TestEveryWayToEnqueueEncrypts(t *testing.T) {
 	enqueue(pool, one())
 	enqueue(pool, one(), Raw("t", []byte("plain text with "+canary), "text/plain", UntilFinished("k"), At(time.Now().Add(time.Hour))), Raw("t", nil, "text/plain"))
 	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	enqueue(SQL(db), one())
 	q.offset.Store(int64(-time.Hour))
 	enqueue(pool, one())

@@ -122,7 +122,7 @@ func TestEveryWayToEnqueueSigns(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	enqueue("database/sql", SQL(db), all[0], all[1])
 	sqlTx, err := db.BeginTx(t.Context(), &sql.TxOptions{})
 	if err != nil {

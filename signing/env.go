@@ -117,7 +117,7 @@ func (r *reader) algorithm() {
 	text := r.env[algorithmName]
 	r.alg = strings.ToLower(text)
 	if text != "" && r.alg != HMACSHA256 && r.alg != Ed25519 {
-		r.add(algorithmName, "unknown algorithm %s; have %s, %s", abbreviate(text), HMACSHA256, Ed25519)
+		r.add(algorithmName, "unknown algorithm %s; have %s, %s", keylist.QuoteID(text), HMACSHA256, Ed25519)
 		r.alg = ""
 	}
 }
@@ -184,7 +184,7 @@ func (r *reader) audience() {
 	switch {
 	case text == "":
 	case !validName(text):
-		r.add(audienceName, "%s: names are 1-%d of letters, digits, _ . : / -; got %s", audienceName, maxName, abbreviate(text))
+		r.add(audienceName, "%s: names are 1-%d of letters, digits, _ . : / -; got %s", audienceName, maxName, keylist.QuoteID(text))
 	default:
 		r.content.audience = text
 	}
@@ -197,7 +197,7 @@ func (r *reader) policy() {
 	case text == "" && len(r.content.keys) > 0:
 		r.content.policy = Required
 	case text != "" && i < 0:
-		r.add(policyName, "%s: want required, permissive or off, got %s", policyName, abbreviate(text))
+		r.add(policyName, "%s: want required, permissive or off, got %s", policyName, keylist.QuoteID(text))
 	case i >= 0:
 		r.content.policy = Policy(i)
 	}

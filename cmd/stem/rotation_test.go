@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,7 @@ func TestRotation(t *testing.T) {
 			program.Go(func() { enqueued = enqueueByLibrary(ctx, t, pool, dir) })
 			cmd := exec.CommandContext(ctx, "sh", script, order)
 			cmd.Dir, cmd.Stderr, cmd.Stdout = dir, t.Output(), t.Output()
-			cmd.Env = append(stemCommand(t, url).Env, "HOME="+dir, "STEM_HEARTBEAT_INTERVAL=300ms", "STEM_LOG_FORMAT=text")
+			cmd.Env = slices.Concat(stemCommand(t, url).Env, []string{"HOME=" + dir, "STEM_HEARTBEAT_INTERVAL=300ms", "STEM_LOG_FORMAT=text"})
 			cmd.WaitDelay = 10 * time.Second
 			err := cmd.Run()
 			cancel()
@@ -74,6 +75,7 @@ func TestRotation(t *testing.T) {
 
 // enqueueByLibrary enqueues batches, signed with the keys in producer.env as they are at the moment, until the script says stop.
 func enqueueByLibrary(ctx context.Context, t *testing.T, pool *pgxpool.Pool, dir string) (n int) {
+	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -118,7 +120,7 @@ func checkRotation(t *testing.T, pool *pgxpool.Pool, dir, order string, enqueued
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, id := range strings.Fields(string(ids)) {
+		for id := range strings.FieldsSeq(string(ids)) {
 			enqueued++
 			var outcome string
 			if err := pool.QueryRow(t.Context(), "select outcome from stem.finished where job_id = $1", id).Scan(&outcome); err != nil || outcome != "completed" {

@@ -11,6 +11,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/internal/keylist"
 	"github.com/stemqueue/stem/signing"
 )
 
@@ -171,5 +172,5 @@ func askedKey(ring *signing.Ring, id string) (signing.Key, error) {
 	for _, k := range keys {
 		have = append(have, k.ID)
 	}
-	return signing.Key{}, fault.Usage("unknown_key", "--key: no key %q in this configuration (have %s)", id, strings.Join(have, ", ")).About("flag --key")
+	return signing.Key{}, fault.Usage("unknown_key", "--key: no key %s in this configuration (have %s)", keylist.QuoteID(id), strings.Join(have, ", ")).About("flag --key")
 }

@@ -271,7 +271,8 @@ func TestKeysAreLoaded(t *testing.T) {
 	_, _, err = load(t, "", "STEM_SIGNING_KEYS_FILE="+open, "STEM_SIGNING_KEYZ=v1", "STEM_SIGNING_POLICY=on",
 		"STEM_ENCRYPTION_KEYS=k1", "STEM_ENCRYPTION_KEY=k1")
 	var got []string
-	for _, problem := range err.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // what Load joined
+	joined, _ := err.(interface{ Unwrap() []error })
+	for _, problem := range joined.Unwrap() {
 		f, _ := errors.AsType[*fault.Error](problem)
 		got = append(got, strconv.Itoa(f.Exit)+" "+f.Code+" "+f.Message)
 	}

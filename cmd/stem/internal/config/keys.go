@@ -25,7 +25,7 @@ func KeyProblems(of string, err error) []error {
 		return nil
 	}
 	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of what errors.Join made, not of what is in it
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = slices.Clone(joined.Unwrap())
 	}
 	for i, problem := range all {
