@@ -28,8 +28,10 @@ var (
 	}
 	scheduling []string
 	// What shows no payload, no header, no result and no error text.
-	observing = []string{"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_tasks", "list_workers", "schema_version",
-		"signature_usage"}
+	observing = []string{
+		"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_tasks", "list_workers", "schema_version",
+		"signature_usage",
+	}
 	operating = []string{
 		"cancel", "dead_groups", "forget_queue", "job_states", "list_attempts", "list_audit", "list_dead", "list_envelopes", "pause_queue",
 		"payload_json", "payload_text", "purge_dead", "purge_queue", "replay", "resume_queue", "retry_now", "set_queue", "show_job",

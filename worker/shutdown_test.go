@@ -234,7 +234,9 @@ func TestAnInterruptedRegistrationIsWithdrawn(t *testing.T) {
 	eventually(t, 20*time.Second, "it is registered", func() bool { return scan[int](t, b.owner, workers) == 1 })
 	l.deaf.Store(false)
 	cancel()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v", err)
+	}
 	if n := scan[int](t, b.owner, workers); n != 0 {
 		t.Errorf("%d workers are left", n)
 	}
