@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ type dialled struct {
 func (d *dialled) hook(_ context.Context, c *pgx.ConnConfig) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.list = append(d.list, c.RuntimeParams)
+	d.list = append(d.list, maps.Clone(c.RuntimeParams)) // whoever connects goes on changing them
 	return nil
 }
 
