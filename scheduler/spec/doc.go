@@ -34,6 +34,8 @@
 // From Quartz come "a/n" (from a to the end by n), L (last day of the month; "FRIL" or "5L" is its last Friday), "15W"
 // (the working day nearest to the 15th, in the same month), LW, and "FRI#2" (the second Friday).
 //
+// Local time comes from package time, whose copy of the IANA data is embedded for machines that have none.
+//
 // A calendar is a cron expression with its fields as lists; a field that is missing or empty is *.
 //
 // # The sun

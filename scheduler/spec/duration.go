@@ -19,7 +19,7 @@ func parseDuration(path, text string) (time.Duration, error) {
 		if err != nil {
 			return 0, wrong(path, "%q; %s", text, want)
 		}
-		days, rest = time.Duration(n)*24*time.Hour, tail //nolint:gosec // 16 bits
+		days, rest = time.Duration(n)*24*time.Hour, tail
 		if rest == "" {
 			return sign * days, nil
 		}

@@ -15,7 +15,7 @@ func Jitter(schedule string, at time.Time, limit time.Duration) time.Duration {
 		return 0
 	}
 	seed := append([]byte(schedule), 0)
-	seed = binary.BigEndian.AppendUint64(seed, uint64(at.UnixMicro())) //nolint:gosec // the bits of a time before 1970 do, too
+	seed = binary.BigEndian.AppendUint64(seed, uint64(at.UnixMicro()))
 	sum := sha256.Sum256(seed)
 	choices := uint64(limit.Milliseconds()) + 1 //nolint:gosec // limit is positive
 	n, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:8]), choices)

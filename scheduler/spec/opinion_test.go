@@ -34,9 +34,9 @@ func (r row) String() string {
 }
 
 // answer is the row with the runs that the evaluator gives.
-func (r row) answer(t testing.TB) string {
-	t.Helper()
-	s, z := parse(t, r.cron), zone(t, r.zone)
+func (r row) answer(tb testing.TB) string {
+	tb.Helper()
+	s, z := parse(tb, r.cron), zone(tb, r.zone)
 	line := r.String()
 	at := r.after
 	for range 6 {
@@ -51,11 +51,11 @@ func (r row) answer(t testing.TB) string {
 }
 
 // changes are the instants from 2024 to 2032 at which a zone's offset is another.
-func changes(t testing.TB, name string) []time.Time {
-	t.Helper()
+func changes(tb testing.TB, name string) []time.Time {
+	tb.Helper()
 	var found []time.Time
-	z := zone(t, name)
-	for at := instant(t, "2024-01-01T00:00:00Z").In(z); at.Year() < 2033; {
+	z := zone(tb, name)
+	for at := instant(tb, "2024-01-01T00:00:00Z").In(z); at.Year() < 2033; {
 		_, end := at.ZoneBounds()
 		if end.IsZero() || end.Year() > 2032 {
 			break
@@ -67,14 +67,14 @@ func changes(t testing.TB, name string) []time.Time {
 }
 
 // golden are the rows of testdata/golden.txt: at each change of 2024 to 2032, times that do not exist or exist twice.
-func golden(t testing.TB) []row {
-	t.Helper()
+func golden(tb testing.TB) []row {
+	tb.Helper()
 	var rows []row
 	for _, name := range zones {
-		z := zone(t, name)
-		at := changes(t, name)
+		z := zone(tb, name)
+		at := changes(tb, name)
 		if name == "Pacific/Apia" {
-			at = append(at, instant(t, "2011-12-30T10:00:00Z").In(z)) // where 30 December was not
+			at = append(at, instant(tb, "2011-12-30T10:00:00Z").In(z)) // where 30 December was not
 		}
 		for i, change := range at {
 			_, before := change.Add(-1).Zone()
@@ -115,7 +115,7 @@ func TestTheGoldenTable(t *testing.T) {
 	}
 	const path = "testdata/golden.txt"
 	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // is committed
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,7 +140,7 @@ func TestTheGoldenTable(t *testing.T) {
 // TestAThousandSpecsHaveASecondOpinion asks a program that looks at each minute, mostly where a zone changes its offset.
 func TestAThousandSpecsHaveASecondOpinion(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(6, 2026)) //nolint:gosec // the same each time
+	r := rand.New(rand.NewPCG(6, 2026))
 	var questions, answers strings.Builder
 	for range 1000 {
 		q := randomRow(t, r)
@@ -169,12 +169,12 @@ func TestAThousandSpecsHaveASecondOpinion(t *testing.T) {
 	}
 }
 
-func randomRow(t testing.TB, r *rand.Rand) row {
-	t.Helper()
+func randomRow(tb testing.TB, r *rand.Rand) row {
+	tb.Helper()
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	name := pick(zones...)
-	at := instant(t, "2024-01-01T00:00:00Z").Add(time.Duration(r.IntN(9*365*1440)) * time.Minute)
-	if all := changes(t, name); len(all) > 0 && r.IntN(10) > 0 {
+	at := instant(tb, "2024-01-01T00:00:00Z").Add(time.Duration(r.IntN(9*365*1440)) * time.Minute)
+	if all := changes(tb, name); len(all) > 0 && r.IntN(10) > 0 {
 		at = all[r.IntN(len(all))].Add(-time.Duration(r.IntN(30*3600)) * time.Second)
 	}
 	n := func(below int) string { return fmt.Sprint(r.IntN(below)) }
@@ -184,7 +184,8 @@ func randomRow(t testing.TB, r *rand.Rand) row {
 	week := pick("*", "*", "*", "SUN", "0", "7", "MON-FRI", "FRI,SUN", "5-7", "*/2")
 	return row{
 		name, strings.Join([]string{minute, hour, day, "*", week}, " "),
-		spec.Policy{Gap: pick("next", "skip"), Overlap: pick("first", "second", "both")}, at, at.Add(72 * time.Hour),
+		spec.Policy{Gap: pick("next", "skip"), Overlap: pick("first", "second", "both")},
+		at, at.Add(72 * time.Hour),
 	}
 }
 
@@ -201,7 +202,7 @@ func python(t *testing.T, text []byte, args ...string) (string, error) {
 	if _, err := os.ReadFile(program); err != nil { // read here for the test cache, which does not see what Python reads
 		t.Fatal(err)
 	}
-	c := exec.CommandContext(t.Context(), "python3", append([]string{program}, args...)...) //nolint:gosec // both are constants
+	c := exec.CommandContext(t.Context(), "python3", append([]string{program}, args...)...)
 	c.Stdin = bytes.NewReader(text)
 	out, err := c.CombinedOutput()
 	return string(out), err

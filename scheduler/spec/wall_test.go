@@ -10,10 +10,10 @@ import (
 )
 
 // list returns the runs after an instant, a line each: local time, offset, notes.
-func list(t testing.TB, s *spec.Spec, zone *time.Location, p spec.Policy, after string, n int) string {
-	t.Helper()
+func list(tb testing.TB, s *spec.Spec, zone *time.Location, p spec.Policy, after string, n int) string {
+	tb.Helper()
 	var b strings.Builder
-	at := instant(t, after)
+	at := instant(tb, after)
 	for range n {
 		run, ok := s.Next(at, zone, p)
 		if !ok {
@@ -137,7 +137,7 @@ func TestCronDays(t *testing.T) {
 	for _, tt := range tests {
 		at := time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
 		var got []string
-		for _, want := range strings.Fields(tt.want) {
+		for want := range strings.FieldsSeq(tt.want) {
 			run, ok := parse(t, tt.spec).Next(at, time.UTC, spec.Policy{})
 			if !ok {
 				t.Fatalf("%s ends after %v", tt.spec, got)
@@ -171,7 +171,7 @@ func TestCronTimes(t *testing.T) {
 	for _, tt := range tests {
 		at := time.Date(2026, 1, 31, 10, 15, 30, 5e8, time.UTC)
 		var got []string
-		for range strings.Fields(tt.want) {
+		for range strings.FieldsSeq(tt.want) {
 			run, _ := parse(t, tt.spec).Next(at, time.UTC, spec.Policy{})
 			at = run.At
 			got = append(got, at.Format(time.TimeOnly))
