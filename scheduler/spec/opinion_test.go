@@ -83,7 +83,7 @@ func golden(tb testing.TB) []row {
 			daily := fmt.Sprintf("%d %d * * *", middle.Minute(), middle.Hour())
 			weekly := fmt.Sprintf("%d %d * * %d", middle.Minute(), middle.Hour(), middle.Weekday())
 			hourly := fmt.Sprintf("%d * * * *", middle.Minute())
-			after, until := change.Add(-20*time.Hour), change.Add(60*time.Hour)
+			after, until := change.Add(-20*time.Hour), change.Add(40*time.Hour)
 			policies := []spec.Policy{{Gap: "next", Overlap: "first"}, {Gap: "skip", Overlap: "first"}}
 			if now < before {
 				policies = []spec.Policy{{Gap: "next", Overlap: "first"}, {Gap: "next", Overlap: "second"}, {Gap: "next", Overlap: "both"}}
@@ -185,7 +185,7 @@ func randomRow(tb testing.TB, r *rand.Rand) row {
 	return row{
 		name, strings.Join([]string{minute, hour, day, "*", week}, " "),
 		spec.Policy{Gap: pick("next", "skip"), Overlap: pick("first", "second", "both")},
-		at, at.Add(72 * time.Hour),
+		at, at.Add(48 * time.Hour),
 	}
 }
 
