@@ -86,7 +86,7 @@ func split(text string) (offsets []int, words []string) {
 func (r *parser) fault(offset, length int, format string, args ...any) error {
 	e := wrong(r.path, format, args...)
 	if r.text != "" { // a calendar has none
-		e.Text, e.Offset, e.Length = r.text, offset, length
+		e.Text, e.Offset, e.Length = r.text, offset, min(length, len(r.text)-offset) // what is missing may be at the end
 	}
 	return e
 }

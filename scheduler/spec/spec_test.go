@@ -57,6 +57,8 @@ func TestSpecsAreRefused(t *testing.T) {
 		{"0 0 * * FRI-MON", `day of week: "FRI-MON" runs backwards`, "FRI-MON"},
 		{"0,,5 * * * *", "minute: nothing; want a number", ","},
 		{"1- * * * *", "minute: nothing; want 0-59", " "},
+		{"0 * * * 1,", "day of week: nothing; want a number", ""},
+		{"0 * * * 1-", "day of week: nothing; want 0-7", ""},
 		{"-1 * * * *", "minute: nothing; want 0-59", "-"},
 		{"+1 * * * *", `minute: "+1"; want 0-59`, "+1"},
 		{"? * * * *", `minute: "?"; want 0-59`, "?"},
@@ -141,6 +143,7 @@ func TestACaretIsUnderTheMistake(t *testing.T) {
 		"0 25 * * *":         "0 25 * * *\n  ^^",
 		"0 é 25 * *":         "0 é 25 * *\n  ^",
 		"0 \x1b[31m 25 * *":  "0 ?[31m 25 * *\n  ^^^^^",
+		"0 * * * 1,":         "0 * * * 1,\n          ^",
 		"*/ * * * *":         "*/ * * * *\n  ^",
 		`{"cron": "9 x * *"`: "",
 	} {
