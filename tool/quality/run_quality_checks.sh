@@ -112,6 +112,7 @@ step_setup() {
   check pgbouncer need pgbouncer pgbouncer
   check python3 need python3 python3
   check openssl need openssl openssl
+  if [[ $(uname -s) == Linux ]]; then check systemd-analyze need systemd-analyze systemd; fi
   check 'Go modules' in_each_module go mod download
   check tools tool/quality/install_tools.sh
   check 'Postgres, default' ensure_postgres

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite api/stem.txt")
 
 // public are the packages whose exported names are a promise.
 var public = []string{
-	".", "db", "signing", "signing/encryption", "routing", "queue", "queue/queuetest", "worker", "scheduler", "control", "telemetry", "dashboard",
+	".", "db", "signing", "signing/encryption", "routing", "queue", "queue/queuetest", "worker", "scheduler", "scheduler/spec", "control", "telemetry", "dashboard",
 }
 
 func TestAPI(t *testing.T) {
