@@ -87,7 +87,7 @@ func (f function) arguments(known map[string]any) ([]any, error) {
 
 var (
 	comment     = regexp.MustCompile(`--[^\n]*`)
-	declaration = regexp.MustCompile(`(?m)^\s*(v_\w+)\s+([\w\[\]]+)\s*:=\s*([^;]+);`)
+	declaration = regexp.MustCompile(`(?m)^\s*(v_\w+)\s+([\w.\[\]]+)\s*:=\s*([^;]+);`)
 	localName   = regexp.MustCompile(`\b[pv]_\w+\b`)
 	queryStart  = regexp.MustCompile(`\breturn query\s`)
 )

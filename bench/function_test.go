@@ -10,16 +10,17 @@ func TestTheStatementOfAFunctionHasParametersInThePlaceOfNames(t *testing.T) {
 	f := function{name: "f", inputs: []argument{{"p_lanes", "smallint[]"}, {"p_worker", "uuid"}}, source: `
 declare
     v_drop text[] := g(p_worker);
+    v_kind stem.kind[] := p_lanes;
 begin
     return query
     -- a comment; with p_nothing in it
-    select p.x from t p where p.lane = p_lanes[i] and p.queue <> all (v_drop);
+    select p.x from t p where p.lane = p_lanes[i] and p.queue <> all (v_drop) and p.kind = any (v_kind);
 end`}
 	got, err := f.statement()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "select p.x from t p where p.lane = ($1::smallint[])[i] and p.queue <> all (((select g(($2::uuid)))::text[]))"
+	want := "select p.x from t p where p.lane = ($1::smallint[])[i] and p.queue <> all (((select g(($2::uuid)))::text[])) and p.kind = any (((select ($1::smallint[]))::stem.kind[]))"
 	if got = strings.Join(strings.Fields(got), " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
