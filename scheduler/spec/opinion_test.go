@@ -37,17 +37,18 @@ func (r row) String() string {
 func (r row) answer(tb testing.TB) string {
 	tb.Helper()
 	s, z := parse(tb, r.cron), zone(tb, r.zone)
-	line := r.String()
+	var line strings.Builder
+	line.WriteString(r.String())
 	at := r.after
 	for range 6 {
 		run, ok := s.Next(at, z, r.policy)
 		if !ok || run.At.After(r.until) {
 			break
 		}
-		line += " | " + run.At.UTC().Format(time.RFC3339)
+		line.WriteString(" | " + run.At.UTC().Format(time.RFC3339))
 		at = run.At
 	}
-	return line
+	return line.String()
 }
 
 // changes are the instants from 2024 to 2032 at which a zone's offset is another.

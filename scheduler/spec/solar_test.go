@@ -88,12 +88,13 @@ func TestPolarDaysAreSkippedAndNamed(t *testing.T) {
 	for _, tt := range tests {
 		s := parse(t, fmt.Sprintf(`{"solar":%q,"latitude":78.2166,"longitude":15.6333}`, tt.event))
 		run, ok := s.Next(instant(t, tt.after), time.UTC, spec.Policy{})
-		got := run.At.Format("2006-01-02 15:04")
+		var got strings.Builder
+		got.WriteString(run.At.Format("2006-01-02 15:04"))
 		for _, note := range run.Notes {
-			got += "; " + note.String()
+			got.WriteString("; " + note.String())
 		}
-		if !ok || got != tt.want {
-			t.Errorf("%s after %s: %s, want %s", tt.event, tt.after, got, tt.want)
+		if !ok || got.String() != tt.want {
+			t.Errorf("%s after %s: %s, want %s", tt.event, tt.after, got.String(), tt.want)
 		}
 	}
 }

@@ -56,12 +56,13 @@ func TestSystemdAgrees(t *testing.T) {
 		}
 		for i, answer := range answers {
 			cron, _, _ := strings.Cut(ours[i], ":")
-			line := cron + ":"
+			var line strings.Builder
+			line.WriteString(cron + ":")
 			for _, m := range elapse.FindAllStringSubmatch(answer, -1) {
-				line += " " + m[1]
+				line.WriteString(" " + m[1])
 			}
-			if line != ours[i] {
-				t.Errorf("after %s\ngot  %s\nwant %s\n%s", base, ours[i], line, args[i+3])
+			if line.String() != ours[i] {
+				t.Errorf("after %s\ngot  %s\nwant %s\n%s", base, ours[i], line.String(), args[i+3])
 			}
 		}
 	}
