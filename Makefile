@@ -41,7 +41,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 		done
 
 bench: ## Stem beside River; SCENARIO=drain (the default), several with commas, or all
-	cd bench && go run . --scenario $(SCENARIO) --out ../tmp/bench
+	cd bench && go run . --scenario $(SCENARIO) --out results
 
 cover: ## Tests with coverage, and the table
 	$(CHECKS) --only unit --only integration --only cli --only coverage

@@ -29,9 +29,6 @@ const rotationTasks = `tasks:
 // letter, no lost job, no pause; in the careful order nobody even waits for a key.
 func TestRotation(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
 	for _, program := range []string{"sh", "openssl", "awk"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("NOT RUN: %v", err)

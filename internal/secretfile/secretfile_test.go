@@ -85,17 +85,6 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-func TestReadWhatThisUserMayNot(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() == 0 {
-		t.Skip("root may read everything")
-	}
-	_, err := Read(write(t, "s", 0), Private)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Fault != Forbidden || !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // TestPipe: what a shell's <(…) makes has no mode worth the name.
 func TestPipe(t *testing.T) {
 	t.Parallel()

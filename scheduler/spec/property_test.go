@@ -35,8 +35,10 @@ func anySpec(t *rapid.T) *spec.Spec {
 			number("latitude", -85, 85), number("longitude", -180, 180), number("offset", -700, 700))
 	}
 	s, err := spec.Parse(text)
-	if err != nil {
-		t.Skip(err)
+	if err != nil && strings.HasSuffix(err.Error(), "never matches any date") {
+		t.Skip(err) // a day that its months do not have, which is refused rightly: rapid draws another spec
+	} else if err != nil {
+		t.Fatalf("%s: %v", text, err)
 	}
 	return s
 }
