@@ -27,6 +27,9 @@ func (l *lab) office(t *testing.T) (producer *queue.Queue, keys *signing.Ring) {
 	return producer, keys
 }
 
+// reissuer is the Plane of somebody who operates and may enqueue: both are needed for it.
+func (l *lab) reissuer(t *testing.T) *control.Plane { t.Helper(); return control.New(pool(t, l.other)) }
+
 // TestARefusedSignatureIsNotReplayed: not by Replay, not by Retry, not by Reissue before somebody has looked. Where the key was unknown
 // it may be known now.
 func TestARefusedSignatureIsNotReplayed(t *testing.T) {
@@ -42,7 +45,7 @@ func TestARefusedSignatureIsNotReplayed(t *testing.T) {
 		list, err = l.plane.Retry(t.Context(), "", id)
 		must(t, err)
 		wantOutcome(t, list, "needs_resign")
-		list, err = l.plane.Reissue(t.Context(), producer, "", 0, control.Edit{Queue: "mail"}, id)
+		list, err = l.reissuer(t).Reissue(t.Context(), producer, "", 0, control.Edit{Queue: "mail"}, id)
 		must(t, err)
 		wantOutcome(t, list, "needs_resign")
 		l.wantPlace(t, id, "dead")
@@ -71,7 +74,7 @@ func TestReissue(t *testing.T) {
 	before, err := l.plane.DeadLetter(t.Context(), old)
 	must(t, err)
 
-	list, err := l.plane.Reissue(t.Context(), producer, "looked at it", 0, control.Edit{Reviewed: true}, old)
+	list, err := l.reissuer(t).Reissue(t.Context(), producer, "looked at it", 0, control.Edit{Reviewed: true}, old)
 	must(t, err)
 	wantOutcome(t, list, "reissued")
 	r := list[0]
@@ -111,7 +114,7 @@ func TestReissue(t *testing.T) {
 	// Its key is taken again, as a replay takes it.
 	q, err := queue.New(queue.Config{})
 	must(t, err)
-	receipts, err := q.Enqueue(t.Context(), l.pool, queue.Raw("t", nil, "text/plain", queue.UntilFinished("k")))
+	receipts, err := q.Enqueue(t.Context(), l.worker, queue.Raw("t", nil, "text/plain", queue.UntilFinished("k")))
 	must(t, err)
 	if !receipts[0].Duplicate || receipts[0].ID != r.Successor {
 		t.Errorf("the key is not held by the new job: %+v", receipts)
@@ -131,7 +134,7 @@ func TestReissueWithAnEdit(t *testing.T) {
 		t.Helper()
 		old := l.signed(t, "v1", options...)
 		l.bury(t, "broken")
-		list, err := l.plane.Reissue(t.Context(), producer, "", delay, e, old)
+		list, err := l.reissuer(t).Reissue(t.Context(), producer, "", delay, e, old)
 		must(t, err)
 		wantOutcome(t, list, "reissued")
 		if v, err := l.plane.VerifyJob(t.Context(), keys, nil, list[0].Successor); err != nil || v.Refused() {
@@ -159,7 +162,7 @@ func TestReissueWithAnEdit(t *testing.T) {
 	late := l.signed(t, "v1")
 	l.bury(t, "broken")
 	run(t, l.owner, "update stem.dead set run_at = now() + interval '2 hours' where id = $1", late)
-	list, err := l.plane.Reissue(t.Context(), producer, "", time.Minute, control.Edit{}, late)
+	list, err := l.reissuer(t).Reissue(t.Context(), producer, "", time.Minute, control.Edit{}, late)
 	must(t, err)
 	if d, err := l.plane.Job(t.Context(), list[0].Successor); err != nil || time.Until(d.DueAt) < time.Hour {
 		t.Errorf("before the time that was signed: %+v, %v", d, err)
@@ -189,7 +192,7 @@ func TestReissueLeavesNothingHalfDone(t *testing.T) {
 	l.bury(t, "envelope_missing")
 	jobs := one[int](t, l.owner, "select count(*) from stem.jobs")
 
-	list, err := l.plane.Reissue(t.Context(), producer, "", 0, control.Edit{}, held, expired, busy, odd, nobody, holder, missing)
+	list, err := l.reissuer(t).Reissue(t.Context(), producer, "", 0, control.Edit{}, held, expired, busy, odd, nobody, holder, missing)
 	must(t, err)
 	want := map[uuid.UUID]string{
 		held: "duplicate", expired: "expired", busy: "busy", odd: "invalid", nobody: "unknown", holder: "ready", missing: "envelope_missing",
@@ -200,7 +203,7 @@ func TestReissueLeavesNothingHalfDone(t *testing.T) {
 	if list[0].Holder != holder || list[3].Detail == "" {
 		t.Errorf("%+v", list)
 	}
-	more, err := l.plane.Reissue(t.Context(), producer, "", 0, control.Edit{Payload: []byte("no JSON")}, large)
+	more, err := l.reissuer(t).Reissue(t.Context(), producer, "", 0, control.Edit{Payload: []byte("no JSON")}, large)
 	must(t, err)
 	if len(more) != 1 || more[0].Outcome != "invalid" || !strings.Contains(more[0].Detail, "payload: ") {
 		t.Errorf("%+v", more)
@@ -265,7 +268,7 @@ func TestReissueAll(t *testing.T) {
 	other := l.signed(t, "v2")
 	l.bury(t, "broken")
 	batches := 0
-	done, err := l.plane.ReissueAll(t.Context(), producer, control.DeadFilter{SignedWith: "v1"}, control.Edit{}, control.Bulk{
+	done, err := l.reissuer(t).ReissueAll(t.Context(), producer, control.DeadFilter{SignedWith: "v1"}, control.Edit{}, control.Bulk{
 		Batch: 3, Delay: time.Hour, Progress: func(control.Progress) { batches++ },
 	})
 	must(t, err)
@@ -278,7 +281,7 @@ func TestReissueAll(t *testing.T) {
 	if diff := cmp.Diff([]control.KeyUsage{{Key: "v2", Algorithm: "hmac-sha256", Scheduled: 7, Dead: 1}}, usage); diff != "" {
 		t.Error(diff)
 	}
-	done, err = l.plane.ReissueAll(t.Context(), producer, control.DeadFilter{SignedWith: "v1"}, control.Edit{}, control.Bulk{})
+	done, err = l.reissuer(t).ReissueAll(t.Context(), producer, control.DeadFilter{SignedWith: "v1"}, control.Edit{}, control.Bulk{})
 	must(t, err)
 	if done.Seen != 0 {
 		t.Errorf("%+v", done)

@@ -89,7 +89,7 @@ func (v *Verdict) Refused() bool { return v.Action == signing.Bury || v.Action =
 const verifyPage = 500
 
 // Verify says of each job, newest id first, what a worker with these keys would do: without states of all that have not ended. A dead
-// letter is judged as if it were replayed. Under the policy off everything runs.
+// letter is judged as if it were replayed.
 func (p *Plane) Verify(ctx context.Context, ring *signing.Ring, unsignedQueues []string, states ...string) iter.Seq2[Verdict, error] {
 	if len(states) == 0 {
 		states = []string{"ready", "scheduled", "running"}
@@ -139,12 +139,9 @@ func after(id uuid.UUID) uuid.UUID {
 // judge does what a worker does between the claim and the handler, in the same order.
 func judge(r *store.ListEnvelopesRow, ring *signing.Ring, unsignedQueues []string) Verdict {
 	v := Verdict{ID: r.JobID, State: r.State, Queue: cmp.Or(r.TicketQueue, r.Queue), Task: r.Task, Key: r.SigKeyID, Action: signing.Bury}
-	var headers map[string]string
-	if len(r.Headers) > 0 {
-		if err := json.Unmarshal(r.Headers, &headers); err != nil {
-			v.Reason, v.Detail = string(signing.Early), fmt.Sprintf("headers: %v", err)
-			return v
-		}
+	runAt, claimed := at(r.RunAt), at(r.DueAt)
+	if claimed.IsZero() { // dead: a replay does not run it before its time
+		claimed = latest(runAt, at(r.IssuedAt).Add(span(r.DelayUs)))
 	}
 	switch {
 	case r.Task == "":
@@ -153,16 +150,22 @@ func judge(r *store.ListEnvelopesRow, ring *signing.Ring, unsignedQueues []strin
 	case r.Queue != v.Queue:
 		v.Reason, v.Detail = string(signing.Early), fmt.Sprintf("the ticket stands in queue %q, the envelope says %q", v.Queue, r.Queue)
 		return v
+	case !runAt.IsZero() && claimed.Before(runAt):
+		v.Reason, v.Detail = string(signing.Early), fmt.Sprintf("claimed at %s, before its run_at %s", claimed.Format(time.RFC3339), runAt.Format(time.RFC3339))
+		return v
+	}
+	var headers map[string]string
+	if len(r.Headers) > 0 {
+		if err := json.Unmarshal(r.Headers, &headers); err != nil {
+			v.Reason, v.Detail = string(signing.Early), fmt.Sprintf("headers: %v", err)
+			return v
+		}
 	}
 	job := signing.Job{
-		ID: r.JobID, Task: r.Task, Queue: r.Queue, Codec: r.Codec, Payload: r.Payload, Headers: headers, RunAt: at(r.RunAt),
+		ID: r.JobID, Task: r.Task, Queue: r.Queue, Codec: r.Codec, Payload: r.Payload, Headers: headers, RunAt: runAt,
 		Delay: span(r.DelayUs), IssuedAt: at(r.IssuedAt), ExpiresAt: at(r.ExpiresAt), NominalAt: at(r.NominalAt),
 		Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), HardLimit: span(r.HardLimitUs), SoftLimit: span(r.SoftLimitUs),
 		UniqueKey: r.UniqueKey, Origin: r.Origin, PayloadVersion: int(r.PayloadVersion), Group: r.GroupName,
-	}
-	claimed := at(r.DueAt)
-	if claimed.IsZero() { // dead: a replay does not run it before its time
-		claimed = latest(job.RunAt, job.IssuedAt.Add(job.Delay))
 	}
 	s := signing.Signature{Bytes: r.Sig, KeyID: r.SigKeyID, Algorithm: r.SigAlg}
 	action, refusal := ring.Admit(&job, s, at(r.CreatedAt), claimed, unsignedQueues)

@@ -37,7 +37,7 @@ func (l *lab) signed(t *testing.T, key string, options ...queue.Option) uuid.UUI
 	t.Helper()
 	q, err := queue.New(queue.Config{Signer: ring(t, "STEM_SIGNING_KEYS="+key+":"+secret(key), "STEM_SIGNING_ACTIVE_KEY="+key)})
 	must(t, err)
-	receipts, err := q.Enqueue(t.Context(), l.pool, queue.Raw("t", []byte(`{"n":1}`), "", options...))
+	receipts, err := q.Enqueue(t.Context(), l.worker, queue.Raw("t", []byte(`{"n":1}`), "", options...))
 	must(t, err)
 	return receipts[0].ID
 }

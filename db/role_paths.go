@@ -124,7 +124,7 @@ func yes(b bool) int {
 }
 
 func isGroup(name string) bool {
-	return slices.ContainsFunc(Roles(), func(r Role) bool { return r.Name == name })
+	return slices.Contains(roleList(), name)
 }
 
 // checkOwner: a SECURITY DEFINER function acts as its owner, which must not be a superuser and have no password to be stolen.

@@ -21,7 +21,7 @@ func RoleSQL(role, login string) (string, error) {
 	case role == OwnerRole:
 		writeOwner(&b)
 	default:
-		return "", fmt.Errorf("db: no role %q: want %s, or %s", role, roleNames(), OwnerRole)
+		return "", fmt.Errorf("db: no role %q: want %s, or %s", role, strings.Join(roleList(), ", "), OwnerRole)
 	}
 	if login != "" {
 		if err := checkLogin(login); err != nil {
@@ -30,14 +30,6 @@ func RoleSQL(role, login string) (string, error) {
 		fmt.Fprintf(&b, "grant %s to %s;\n", role, quote(login))
 	}
 	return b.String() + "commit;\n", nil
-}
-
-func roleNames() string {
-	var names []string
-	for _, r := range Roles() {
-		names = append(names, r.Name)
-	}
-	return strings.Join(names, ", ")
 }
 
 // checkLogin refuses what quoting does not make harmless.
@@ -49,7 +41,7 @@ func checkLogin(name string) error {
 		return fmt.Errorf("db: role %q: want no control characters", name)
 	case name == "public" || name == "none" || strings.HasPrefix(name, "pg_"):
 		return fmt.Errorf("db: %q is a name of Postgres's own, want that of a login", name)
-	case name == OwnerRole || slices.ContainsFunc(Roles(), func(r Role) bool { return r.Name == name }):
+	case name == OwnerRole || isGroup(name):
 		return fmt.Errorf("db: %s is a role of Stem's own, and none is a member of another; want a login", name)
 	}
 	return nil

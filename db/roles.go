@@ -35,7 +35,7 @@ var (
 	operating = []string{
 		"cancel", "dead_groups", "forget_queue", "job_states", "list_attempts", "list_audit", "list_dead", "list_envelopes", "pause_queue",
 		"payload_json", "payload_text", "purge_dead", "purge_queue", "replay", "resume_queue", "retry_now", "set_queue", "show_job",
-		"supersede_dead", "enqueue_one", // a dead letter that is enqueued anew
+		"supersede_dead",
 	}
 	observed = []string{"job_status"}
 	operated = []string{"job_payloads"}
