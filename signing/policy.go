@@ -58,18 +58,18 @@ func (p Policy) Judge(err error) Action {
 // the ring's policy. Where that is [Required], unsigned jobs of the queues in unsigned run all the same. The refusal says why the action
 // is not Run; it is nil where it is.
 func (r *Ring) Admit(j *Job, s Signature, created, claimed time.Time, unsigned []string) (Action, *Refusal) {
-	policy := r.Policy()
-	if policy == Off {
+	c := r.load() // once: a reload in between must not judge by one policy what was verified with the keys of another
+	if c.policy == Off {
 		return Run, nil
 	}
-	err := r.Verify(j, s)
+	err := c.verify(j, s)
 	if err == nil {
 		err = j.CheckTimes(created, claimed)
 	}
 	if err == nil {
 		return Run, nil
 	}
-	action := policy.Judge(err)
+	action := c.policy.Judge(err)
 	refusal, is := errors.AsType[*Refusal](err)
 	switch {
 	case !is:
@@ -90,7 +90,7 @@ const (
 	UnknownKey Reason = "signature_unknown_key"
 	Revoked    Reason = "signature_revoked"
 	Stale      Reason = "signature_stale"
-	Early      Reason = "malformed_row" // the row says to run it before the time that was signed
+	Early      Reason = "malformed_row" // what the row says does not fit: as here, to run it before the time that was signed
 	Expired    Reason = "expired"
 )
 

@@ -119,15 +119,16 @@ func (c *content) chosen(use Uses) (*key, error) {
 
 // Verify checks a signature over a message and returns nil or a [*Refusal]. It does not know the policy: give what it returns to
 // [Policy.Judge]. Which algorithm is used is the key's to say, not the signature's.
-func (r *Ring) Verify(m Message, s Signature) error {
+func (r *Ring) Verify(m Message, s Signature) error { return r.load().verify(m, s) }
+
+func (c *content) verify(m Message, s Signature) error {
 	if len(s.Bytes) == 0 && s.KeyID == "" && s.Algorithm == "" {
 		return refuse(Missing, "", "unsigned")
 	}
 	if !keylist.ValidID(s.KeyID) {
 		return refuse(Invalid, s.KeyID, "no key can have the id %s", abbreviate(s.KeyID))
 	}
-	c, kind := r.load(), kindOf(m)
-	k := c.byID[s.KeyID]
+	kind, k := kindOf(m), c.byID[s.KeyID]
 	switch {
 	case k == nil:
 		return refuse(UnknownKey, s.KeyID, "no key %q in this process", s.KeyID)

@@ -283,6 +283,7 @@ func (s *session) returned(h *held) {
 
 // stats is what a heartbeat carries for `stem worker stats`.
 func (s *session) stats() map[string]any {
+	keys := s.keyStats() // makes fingerprints: not under a mutex that claims wait for
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	buffered := 0
@@ -293,7 +294,7 @@ func (s *session) stats() map[string]any {
 		"held": s.pending, "buffered": buffered, "claimed": s.totals.claimed, "completed": s.totals.completed,
 		"failed": s.totals.failed, "lost": s.totals.lost,
 	}
-	if keys := s.keyStats(); keys != nil {
+	if keys != nil {
 		all["signing"] = keys
 	}
 	return all

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stemqueue/stem/signing"
@@ -11,7 +12,7 @@ import (
 // that order.
 const unknownKeyGrace = 10 * time.Minute
 
-// verify decides by its signature what becomes of a job, before anything of it is decoded; nil means that it may run.
+// verify decides by its signature what becomes of a job, before its payload is decoded and any code of the user sees it; nil means that it may run.
 func (s *session) verify(h *held) *outcome {
 	run := &h.run
 	signed := run.Signed()
@@ -22,12 +23,12 @@ func (s *session) verify(h *held) *outcome {
 	case signing.Expire:
 		return &outcome{verb: verbExpired}
 	case signing.Count:
-		s.doubts.count(&s.doubts.unsigned)
+		s.doubts.unsigned.Add(1)
 		return nil
 	case signing.Bury, signing.Release:
 	}
 	reason := string(refusal.Reason)
-	s.doubts.count(&s.doubts.refused)
+	s.doubts.refused.Add(1)
 	if s.doubts.mayLog(reason, time.Now()) {
 		s.log.ErrorContext(s.life, "signature refused; no code of this job ran", "job_id", run.ID, "task", run.Task, "queue", run.Queue,
 			"key_id", run.Signature.KeyID, "reason", reason)
@@ -40,15 +41,10 @@ func (s *session) verify(h *held) *outcome {
 
 // doubts are what verifying and opening found. A forged batch must not flood the log: one line a second for each reason.
 type doubts struct {
-	mu                sync.Mutex
-	unsigned, refused int64
-	logged            map[string]time.Time
-}
+	unsigned, refused atomic.Int64
 
-func (d *doubts) count(n *int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	*n++
+	mu     sync.Mutex
+	logged map[string]time.Time
 }
 
 func (d *doubts) mayLog(reason string, now time.Time) bool {
@@ -81,17 +77,18 @@ type keyState struct {
 
 func (s *session) keyStats() *keyStats {
 	ring := s.config.Keys
-	if ring.Policy() == signing.Off {
+	policy := ring.Policy()
+	if policy == signing.Off {
 		return nil
 	}
-	stats := &keyStats{Policy: ring.Policy().String(), Audience: ring.Audience(), Keys: []keyState{}}
+	stats := &keyStats{
+		Policy: policy.String(), Audience: ring.Audience(), Keys: []keyState{},
+		Unsigned: s.doubts.unsigned.Load(), Refused: s.doubts.refused.Load(),
+	}
 	for _, k := range ring.Keys() {
 		if k.State != signing.StateRevoked {
 			stats.Keys = append(stats.Keys, keyState{k.ID, k.Fingerprint, k.Uses.String()})
 		}
 	}
-	s.doubts.mu.Lock()
-	defer s.doubts.mu.Unlock()
-	stats.Unsigned, stats.Refused = s.doubts.unsigned, s.doubts.refused
 	return stats
 }

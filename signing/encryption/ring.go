@@ -167,8 +167,10 @@ func read(environ []string) (*content, error) {
 	if found.Value != "" {
 		c.fill(found, add)
 	}
-	if signer, err := signing.FromEnviron(environ); err == nil {
-		c.apart(signer, found.Source, add)
+	if len(c.keys) > 0 {
+		if signer, err := signing.FromEnviron(environ); err == nil {
+			c.apart(signer, found.Source, add)
+		}
 	}
 	return c, errors.Join(problems...)
 }

@@ -85,14 +85,15 @@ func newSigningUsage(a *App) *cobra.Command {
 // withKeys tells what is known of the keys that were counted, and adds those that have signed nothing.
 func withKeys(counted []control.KeyUsage, keys []signing.Key) []keyUsage {
 	var list, rest []keyUsage
+	same := func(u control.KeyUsage, k signing.Key) bool { return u.Key == k.ID && u.Algorithm == k.Algorithm }
 	for _, k := range keys {
-		if !slices.ContainsFunc(counted, func(u control.KeyUsage) bool { return u.Key == k.ID }) {
+		if !slices.ContainsFunc(counted, func(u control.KeyUsage) bool { return same(u, k) }) {
 			list = append(list, keyUsage{control.KeyUsage{Key: k.ID, Algorithm: k.Algorithm}, k, string(k.State)})
 		}
 	}
 	for _, u := range counted {
 		row := keyUsage{KeyUsage: u}
-		if i := slices.IndexFunc(keys, func(k signing.Key) bool { return k.ID == u.Key && k.Algorithm == u.Algorithm }); i >= 0 {
+		if i := slices.IndexFunc(keys, func(k signing.Key) bool { return same(u, k) }); i >= 0 {
 			row.known, row.state = keys[i], string(keys[i].State)
 		} else if u.Key != "" {
 			row.state = "unknown"
