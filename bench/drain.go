@@ -62,9 +62,16 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 		return nil, nil, err
 	}
 	q, err := queue.New(queue.Config{Signer: ring})
-	signed := &stemSide{p: plain.p, q: q, keys: ring}
+	if err != nil {
+		plain.close()
+		return nil, nil, err
+	}
 	v := variant{name: "1 000 slots"}
-	for name, s := range map[string]*stemSide{"stem, signed": signed, "stem": plain} {
+	for _, c := range []struct { // the ratio is that of the first to the second
+		name string
+		side *stemSide
+	}{{"stem, signed", &stemSide{p: plain.p, q: q, keys: ring}}, {"stem", plain}} {
+		name, s := c.name, c.side
 		v.contenders = append(v.contenders, contender{name: name, settings: s.describe(setting{slots: 1000}), run: func(ctx context.Context) (sample, error) {
 			if err := s.reset(ctx); err != nil {
 				return sample{}, err
@@ -80,9 +87,7 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 			return took, err
 		}})
 	}
-	// The ratio is that of the first to the second.
-	slices.SortFunc(v.contenders, func(a, b contender) int { return len(b.name) - len(a.name) })
-	return []variant{v}, plain.close, err
+	return []variant{v}, plain.close, nil
 }
 
 // pair is both systems, each in a database of its own.

@@ -38,9 +38,6 @@ func add(params map[string]string, name, value string) {
 	}
 }
 
-// Limits lists the settings of [Bound].
-func Limits() map[string]string { return settings }
-
 // Refused tells whether a connection failed because of a setting: a pooler passes none on, and a server on a system
 // without the means refuses client_connection_check_interval.
 func Refused(err error) bool {

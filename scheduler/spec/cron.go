@@ -72,7 +72,7 @@ func parseCron(text string) (*pattern, error) {
 func split(text string) (offsets []int, words []string) {
 	begin := -1
 	for i := range len(text) + 1 {
-		switch blank := i == len(text) || text[i] == ' ' || text[i] == '\t'; {
+		switch blank := i == len(text) || strings.IndexByte(" \t\r\n", text[i]) >= 0; {
 		case blank && begin >= 0:
 			offsets, words = append(offsets, begin), append(words, text[begin:i])
 			begin = -1

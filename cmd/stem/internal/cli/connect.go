@@ -49,7 +49,8 @@ func (a *App) chooseDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.database = d.Negotiate(ctx)
+	a.Config.Database = d.Negotiate(ctx) // once for the process
+	a.database = a.Config.Database
 	return nil
 }
 

@@ -22,7 +22,7 @@ func newDoctor(a *App) *cobra.Command {
 		Use:   "doctor",
 		Short: "List what weakens a promise, with the fix",
 		Long: "List what weakens a promise of Stem, each with its fix: settings of the server (fsync, synchronous_commit), certificates\n" +
-			"that are not enforced or about to expire, signing that is permissive, a login that owns the schema, what everybody may do,\n" +
+			"that are not enforced or about to expire, signing that is not required, a login that owns the schema, what everybody may do,\n" +
 			"a pooler that lets no notification through, clocks that differ, a schema that is not as the migrations make it. It only\n" +
 			"reads. Exits 1 when there is anything.",
 		Example: "  stem doctor\n  stem doctor --json | jq -r '.[].fix'\n  stem doctor tls",
@@ -77,9 +77,13 @@ var examinations = []examination{
 	func(_ context.Context, a *App, conn *pgx.Conn) ([]doctor.Finding, error) {
 		list := doctor.Exposure(a.database, a.Config.Origin("database_url"), doctor.Secured(conn))
 		if a.Config.Listen.Given() {
-			list = append(list, doctor.Exposure(a.Config.Listen, a.Config.Origin("listen_url"), doctor.Session{})...)
+			for _, f := range doctor.Exposure(a.Config.Listen, a.Config.Origin("listen_url"), doctor.Session{}) {
+				if !slices.Contains(list, f) { // both may share a certificate
+					list = append(list, f)
+				}
+			}
 		}
-		return slices.CompactFunc(list, func(x, y doctor.Finding) bool { return x == y }), nil
+		return list, nil
 	},
 	func(_ context.Context, a *App, _ *pgx.Conn) ([]doctor.Finding, error) {
 		return a.signingFindings(), nil

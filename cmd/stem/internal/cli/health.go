@@ -111,15 +111,20 @@ func (a *App) health(ctx context.Context) []doctor.Check {
 			broken.Component = "tls"
 			return []doctor.Check{skipped("database", "not reached: see tls"), broken, skipped("schema", "the database was not reached"), signing}
 		}
-		return []doctor.Check{broken, skipped("tls", "the database was not reached"), skipped("schema", "the database was not reached"), signing}
+		return unreached(broken, signing)
 	}
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return []doctor.Check{failed("database", fault.From(err, a.database.Target())), signing}
+		return unreached(failed("database", fault.From(err, a.database.Target())), signing)
 	}
 	database, tls := a.databaseHealth(ctx, conn.Conn()), a.tlsHealth(conn.Conn())
 	conn.Release()
 	return []doctor.Check{database, tls, a.schemaHealth(ctx), signing}
+}
+
+func unreached(database, signing doctor.Check) []doctor.Check {
+	const why = "the database was not reached"
+	return []doctor.Check{database, skipped("tls", why), skipped("schema", why), signing}
 }
 
 func failed(component string, err error) doctor.Check {
@@ -197,8 +202,8 @@ func (a *App) schemaHealth(ctx context.Context) doctor.Check {
 	switch {
 	case isDenied(err):
 		return doctor.Check{
-			Component: "schema", Status: doctor.OK, Message: "this login may not read its version",
-			Hints: []string{fmt.Sprintf("grant select on %s to %s", db.VersionTable, pgx.Identifier{a.database.Target().User}.Sanitize())},
+			Component: "schema", Status: doctor.OK, Message: "this login, a member of none of Stem's roles, may not ask for its version",
+			Hints: []string{fmt.Sprintf("stem roles print ROLE --to %s", pgx.Identifier{a.database.Target().User}.Sanitize())},
 		}
 	case err != nil:
 		return failed("schema", fault.From(err, a.database.Target()))

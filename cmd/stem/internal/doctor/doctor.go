@@ -28,19 +28,19 @@ const (
 
 // facts are what a connection tells.
 type facts struct {
-	database, login          string
-	version, encoding        string
-	major                    int
-	recovering               bool
-	isolation                string
-	settings                 map[string]string // fsync and its kin, in the units of pg_settings
-	superuser                bool
-	schema, owns, superowned bool // schema stem is there; the login is a member of its owner; that is a superuser
-	owner                    string
-	public                   []string // what everybody may do in schema stem
-	creatable                []string // schemas of the search path in which everybody may create
-	offset, slack            time.Duration
-	pooled                   bool
+	database, login   string
+	version, encoding string
+	major             int
+	recovering        bool
+	isolation         string
+	settings          map[string]string // fsync and its kin, in the units of pg_settings
+	superuser         bool
+	owns, superowned  bool // the login is a member of its owner; that is a superuser
+	owner             string
+	public            []string // what everybody may do in schema stem
+	creatable         []string // schemas of the search path in which everybody may create
+	offset, slack     time.Duration
+	pooled            bool
 }
 
 // Examine lists what weakens a promise in the database of conn and in the rights of its login. conn must be idle.
@@ -136,7 +136,7 @@ func (f *facts) rights() []Finding {
 	if f.superowned {
 		list = append(list, Finding{
 			"superuser_owns", fmt.Sprintf("schema stem belongs to %s, a superuser: its functions run with every right there is", f.owner),
-			"create role stem_owner; alter schema stem owner to stem_owner; then what stem migrate verify lists, and from then on stem migrate up --owner stem_owner",
+			"stem roles print owner | psql \"$URL\", as a superuser, and from then on stem migrate up --owner stem_owner",
 		})
 	}
 	if len(f.public) > 0 {

@@ -46,7 +46,7 @@ func TestWhatTheFactsMean(t *testing.T) {
 	good := facts{
 		database: "shop", login: "app", version: "15.18", major: 15, encoding: "UTF8", isolation: "read committed",
 		settings: map[string]string{"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "statement_timeout": "0"},
-		owner:    "stem_owner", schema: true, slack: time.Millisecond,
+		owner:    "stem_owner", slack: time.Millisecond,
 	}
 	if got := good.findings(); len(got) > 0 {
 		t.Errorf("found %v in what is good", got)

@@ -55,7 +55,6 @@ func (f *facts) lookAtLogin(ctx context.Context, conn *pgx.Conn) error {
 			select pg_get_userbyid(n.nspowner)::text, pg_has_role(current_user, n.nspowner, 'member'), coalesce(r.rolsuper, false)
 			from pg_namespace n left join pg_roles r on r.oid = n.nspowner
 			where n.nspname = 'stem'`).Scan(&f.owner, &f.owns, &f.superowned)
-		f.schema = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}

@@ -81,11 +81,11 @@ func partner(source string) string {
 
 // pair reads the client's certificate and its key.
 func (f files) pair() (*tls.Certificate, error) {
-	if _, err := f.cert.certificates(false); err != nil {
-		return nil, err
-	}
 	certText, err := f.cert.read()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := f.cert.parse(certText, false); err != nil {
 		return nil, err
 	}
 	if err := f.key.guard(f.guarded); err != nil {
@@ -175,6 +175,10 @@ func (f File) certificates(lenient bool) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.parse(text, lenient)
+}
+
+func (f File) parse(text []byte, lenient bool) ([]*x509.Certificate, error) {
 	var (
 		list   []*x509.Certificate
 		hasKey bool
