@@ -12,6 +12,7 @@ func (s *session) drain(life context.Context) error {
 	s.releaseBuffers()
 	d := &drainage{session: s, dispatching: s.dispatched, handling: s.handlersEnd()}
 	if !d.wait(life, s.stop.soft) {
+		d.waitClaimed(life)
 		s.stopHandlers(ErrShutdown)
 		if !d.wait(life, s.stop.hard) {
 			s.releaseStubborn(life)
@@ -59,6 +60,19 @@ func (d *drainage) wait(life context.Context, limit <-chan struct{}) bool {
 		}
 	}
 	return true
+}
+
+// claimPatience is how long a claim in flight is waited for before handlers are stopped. A frozen database may not answer at all.
+const claimPatience = 200 * time.Millisecond
+
+// waitClaimed waits a moment for a claim in flight: it could take again what the stopped handlers are about to put back, and each claim
+// counts as an attempt.
+func (d *drainage) waitClaimed(life context.Context) {
+	late := make(chan struct{})
+	timer := time.AfterFunc(claimPatience, func() { close(late) })
+	defer timer.Stop()
+	for d.dispatching != nil && d.step(life, late) {
+	}
 }
 
 // waitStored waits until everything is settled, whatever handlers do.
