@@ -22,9 +22,10 @@ import (
 //	reissued    Reissue: gone; the job in Successor is enqueued in its stead
 //	purged      PurgeDead: gone
 //	ready, scheduled, dead, finished, unknown   what the job is: nothing was done
-//	duplicate   Replay, Retry: the job in Holder has its unique key
-//	expired, envelope_missing   Replay, Retry: it would not run
-//	needs_resign   Replay, Retry: its signature was refused, so its bytes must not run: see Reissue
+//	duplicate   Replay, Retry, Reissue: the job in Holder has its unique key
+//	expired, envelope_missing   Replay, Retry, Reissue: it would not run
+//	needs_resign   Replay, Retry, Reissue: its signature was refused, and nobody says that it was reviewed: see Edit
+//	invalid     Reissue: the producer does not take it; Detail says why
 //	busy        another transaction holds the job, a second long: try later
 type Result struct {
 	ID        uuid.UUID

@@ -221,7 +221,7 @@ func (p *Plane) attempts(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 }
 
 // Open puts readable payload and result in the place of encrypted ones; of others it does nothing. Codec stays what is stored. Its errors
-// are encryption.ErrUnknownKey, also for a nil codec, and encryption.ErrNotSealed.
+// are encryption.ErrUnknownKey, also for a nil codec, and encryption.ErrNotSealed; and that of headers which are no strings.
 func (d *Detail) Open(c encryption.Codec) error {
 	if _, sealed := encryption.Unwrap(d.Codec); sealed {
 		e, err := d.envelope()

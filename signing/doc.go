@@ -5,11 +5,7 @@
 //	ring, err := signing.FromEnv()
 //	signature, err := ring.Sign(&job)    // an error means: do not store
 //
-//	err := ring.Verify(&job, signature)  // a *Refusal has the reason
-//	if err == nil {
-//		err = job.CheckTimes(createdAt, claimedAt)
-//	}
-//	switch ring.Policy().Judge(err) { … }
+//	action, refusal := ring.Admit(&job, signature, createdAt, claimedAt, nil) // Verify, CheckTimes and Judge in one
 //
 // # What a signature stops
 //
