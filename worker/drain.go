@@ -71,7 +71,10 @@ func (d *drainage) waitClaimed(life context.Context) {
 	late := make(chan struct{})
 	timer := time.AfterFunc(claimPatience, func() { close(late) })
 	defer timer.Stop()
-	for d.dispatching != nil && d.step(life, late) {
+	for d.dispatching != nil {
+		if !d.step(life, late) {
+			return
+		}
 	}
 }
 
