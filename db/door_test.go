@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/db"
 	"github.com/stemqueue/stem/internal/labtest"
@@ -95,7 +96,7 @@ const decoys = `
 			for r in
 				select p.proname, pg_get_function_identity_arguments(p.oid) as args, format_type(p.prorettype, null) as returns, p.proretset
 				from pg_proc p join pg_type y on y.oid = p.prorettype
-				where p.prokind = 'f' and y.typtype <> 'p' and p.provariadic = 0 and p.pronargs = cardinality(coalesce(p.proallargtypes, p.proargtypes))
+				where p.prokind = 'f' and y.typtype <> 'p' and (y.typtype <> 'c' or y.typnamespace <> 'stem'::regnamespace) and p.provariadic = 0 and p.pronargs = cardinality(coalesce(p.proallargtypes, p.proargtypes))
 				  and not exists (select from unnest(p.proargtypes) a(t) where a.t = 'internal'::regtype)
 				  and (p.pronamespace = 'stem'::regnamespace or p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any (array(
 					select distinct m[1] from pg_proc s, regexp_matches(s.prosrc, '(\w+)\(', 'g') m where s.pronamespace = 'stem'::regnamespace)))
@@ -131,11 +132,14 @@ func TestNoDecoyIsTaken(t *testing.T) {
 	const caught = "select coalesce(string_agg(distinct what, ' '), '') from own.caught where who = 'stem_owner'"
 	w := l.hire(t)
 	life(t, l, w)
+	admin := l.as(t, "admin")
+	run(t, admin, "set search_path = own, public, pg_catalog")
+	standing(t, admin)
 	if what := one[string](t, l.owner, caught); what != "" {
 		t.Errorf("the owner takes %s", what)
 	}
 	for _, schema := range []string{"own", "pg_temp"} {
-		for _, table := range []string{"jobs", "ready", "running", "finished", "scheduled", "attempts", "dead", "workers", "unique_keys", "queues"} {
+		for _, table := range []string{"jobs", "ready", "running", "finished", "scheduled", "attempts", "dead", "workers", "unique_keys", "queues", "schedules", "schedule_runs"} {
 			if n := one[int](t, l.me, "select count(*) from "+schema+"."+table); n != 0 {
 				t.Errorf("%s.%s has %d rows", schema, table, n)
 			}
@@ -163,6 +167,25 @@ func TestOddSettingsChangeNothing(t *testing.T) {
 	run(t, l.me, "set standard_conforming_strings = off; set escape_string_warning = off")
 	if _, err := l.me.Exec(t.Context(), "select stem.enqueue('t', unique_key => 'c', headers => '{}')"); err != nil && code(err) != "22021" {
 		t.Error(err)
+	}
+}
+
+// standing takes a schedule through all that is done to one.
+func standing(t *testing.T, c *pgx.Conn) {
+	t.Helper()
+	const entry = `[{"id": "s", "expected": %d, "version": %d, "enabled": true, "spec": "{}", "zone": "UTC", "policies": "{}", "jitter_us": 0,
+		"task": "t", "queue": "q", "codec": "c", "payload": "e30=", "headers": {"h": "v"}, "priority": 5, "max_attempts": 1, "next_at": "2026-01-01T00:00:00Z",
+		"due_at": "2026-01-01T00:00:00Z"}]`
+	job := one[string](t, c, "select stem.enqueue('t', headers => '{}')::text")
+	for _, call := range []string{
+		fmt.Sprintf("apply_schedules('"+entry+"', 'apply', 'why')", 0, 1), fmt.Sprintf("apply_schedules('"+entry+"', 'enable', 'why')", 1, 2),
+		"next_schedule()", "lock_schedules(null, 10)", "lock_schedules('{s}', 10)", "read_schedules(null, null, 10)", "read_schedules('{s}', null, 10)",
+		"list_schedules(null, 10)", "record_runs('{s}', '{2026-01-01T00:00:00Z}', '{fired}', '{" + job + "}', '{0}', '{0}', '{x}', 'trigger', 'why')",
+		"advance_schedules('{s}', '{2}', '{2026-01-02T00:00:00Z}', '{2026-01-02T00:00:00Z}', '{2026-01-01T00:00:00Z}', '{null}', '{" + job + "}', '{1}', '{null}', '{null}', '{null}')",
+		"recent_runs('{s}', 10)", "cancel_previous('{s}')", "runs_with_jobs('s', '2025-01-01', '2027-01-01')", "list_runs('s', '{fired}', null, null, null, null, 10)",
+		"list_runs(null, null, null, null, now(), 'z', 10)", "prune_runs(3600000000, 10)", "disable_schedule('s', 'why')", "delete_schedules('{s}', '{2}', 'why')",
+	} {
+		run(t, c, "select stem."+call)
 	}
 }
 

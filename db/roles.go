@@ -26,15 +26,18 @@ var (
 		"heartbeat", "horizon", "prune_keys", "put_back", "raise_epoch", "register", "rescue", "rotate", "set_idle", "suspects",
 		"take_duty", "void_claim", "watch",
 	}
-	scheduling []string
+	scheduling = []string{
+		"advance_schedules", "cancel_previous", "lock_schedules", "next_schedule", "prune_runs", "read_schedules", "recent_runs", "record_runs",
+		"runs_with_jobs",
+	}
 	// What shows no payload, no header, no result and no error text.
 	observing = []string{
-		"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_tasks", "list_workers", "schema_version",
-		"signature_usage",
+		"count_jobs", "count_waiting", "list_jobs", "list_queues", "list_runs", "list_schedules", "list_tasks", "list_workers",
+		"schema_version", "signature_usage",
 	}
 	operating = []string{
-		"cancel", "dead_groups", "forget_queue", "job_states", "list_attempts", "list_audit", "list_dead", "list_envelopes", "pause_queue",
-		"payload_json", "payload_text", "purge_dead", "purge_queue", "replay", "resume_queue", "retry_now", "set_queue", "show_job",
+		"apply_schedules", "cancel", "dead_groups", "delete_schedules", "disable_schedule", "forget_queue", "job_states", "list_attempts", "list_audit", "list_dead", "list_envelopes", "pause_queue",
+		"payload_json", "payload_text", "purge_dead", "purge_queue", "read_schedules", "replay", "resume_queue", "retry_now", "set_queue", "show_job",
 		"supersede_dead",
 	}
 	observed = []string{"job_status"}

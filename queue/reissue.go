@@ -1,6 +1,52 @@
 package queue
 
-import "maps"
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Template is a request that is to be enqueued again and again, each time as a job of its own: give its envelope and its ExpiresIn to
+// Reissue.
+type Template struct {
+	Envelope                // without id, times and signature
+	ExpiresIn time.Duration // of each job, counted from its enqueue; zero means never
+}
+
+// Template checks a request as Enqueue does and returns what it stands for. Its errors are ErrInvalid: also for an option that makes sense
+// for one job only, which are WithID, After, At, NominalAt, ExpiresAt, Origin, UntilStarted, UniqueFor and Replace.
+func (q *Queue) Template(r Request) (Template, error) {
+	s := &r.spec
+	var wrong []error
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"WithID", s.id != uuid.Nil},
+		{"After", s.delay != 0},
+		{"At", !s.runAt.IsZero()},
+		{"NominalAt", !s.nominalAt.IsZero()},
+		{"ExpiresAt", !s.expiresAt.IsZero()},
+		{"Origin", s.origin != ""},
+		{"UntilStarted", s.uniqueScope == untilStarted},
+		{"UniqueFor", s.uniqueScope == forPeriod},
+		{"Replace", s.replace},
+	} {
+		if o.given {
+			wrong = append(wrong, fmt.Errorf("queue: %s: %w: the option %s is for one job, this is for many", abbreviate(r.task), ErrInvalid, o.name))
+		}
+	}
+	built, err := q.build([]Request{r})
+	if err := errors.Join(append(wrong, err)...); err != nil {
+		return Template{}, err
+	}
+	t := Template{Envelope: built[0].envelope, ExpiresIn: s.expiresIn}
+	t.ID, t.IssuedAt, t.ExpiresAt, t.Origin = uuid.Nil, time.Time{}, time.Time{}, ""
+	return t, nil
+}
 
 // Reissue returns a request for a job like an old one: all of its envelope but the id, the times of its enqueue and the signature,
 // which it gets when it is enqueued. A run_at that has passed is left out, and so is a delay. A unique key is held until the new job

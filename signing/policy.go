@@ -66,18 +66,32 @@ func (r *Ring) Admit(j *Job, s Signature, created, claimed time.Time, unsigned [
 	if err == nil {
 		err = j.CheckTimes(created, claimed)
 	}
-	if err == nil {
-		return Run, nil
-	}
-	action := c.policy.Judge(err)
-	refusal, is := errors.AsType[*Refusal](err)
-	switch {
-	case !is:
-		refusal = &Refusal{Reason: Invalid, KeyID: s.KeyID, Detail: err.Error()}
-	case action == Bury && refusal.Reason == Missing && slices.Contains(unsigned, j.Queue):
+	action, refusal := c.judge(err, s)
+	if action == Bury && refusal.Reason == Missing && slices.Contains(unsigned, j.Queue) {
 		action = Count
 	}
 	return action, refusal
+}
+
+// Judge decides what is to become of a message by its signature and by the ring's policy: [Ring.Verify] and [Policy.Judge] in one, so that
+// a reload in between does no harm. The refusal says why the action is not Run; it is nil where it is.
+func (r *Ring) Judge(m Message, s Signature) (Action, *Refusal) {
+	c := r.load()
+	if c.policy == Off {
+		return Run, nil
+	}
+	return c.judge(c.verify(m, s), s)
+}
+
+func (c *content) judge(err error, s Signature) (Action, *Refusal) {
+	if err == nil {
+		return Run, nil
+	}
+	refusal, is := errors.AsType[*Refusal](err)
+	if !is {
+		refusal = &Refusal{Reason: Invalid, KeyID: s.KeyID, Detail: err.Error()}
+	}
+	return c.policy.Judge(err), refusal
 }
 
 // Reason is why something is refused: the reason of its dead letter.

@@ -84,7 +84,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer func() { end(nil); conductor.Wait() }()
 	defer context.AfterFunc(ctx, func() { w.Shutdown(Warm) })()
 
-	own, err := w.ownPool(whole, starting)
+	own, err := pgsession.Pool(whole, starting, w.pool, "stem/worker/"+w.config.Node, ownConnections)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -111,28 +111,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		lost = s
 	}
-}
-
-// ownPool makes the pool of the worker's own connections, with time limits of their own unless a pooler refuses those.
-func (w *Worker) ownPool(whole, starting context.Context) (*pgxpool.Pool, error) {
-	config := w.pool.Config().Copy()
-	config.MaxConns, config.MinConns, config.MinIdleConns = ownConnections, 0, 0
-	pgsession.Name(config.ConnConfig.RuntimeParams, "stem/worker/"+w.config.Node)
-	plain := config.Copy()
-	pgsession.Bound(config.ConnConfig.RuntimeParams)
-	own, err := pgxpool.NewWithConfig(whole, config)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := own.Acquire(starting)
-	switch {
-	case err == nil:
-		conn.Release()
-	case pgsession.Refused(err):
-		own.Close()
-		return pgxpool.NewWithConfig(whole, plain)
-	}
-	return own, nil // what else is wrong shows when it registers
 }
 
 // enter registers a new identity. The first time a failure is an error; later it is tried until it works, because the database

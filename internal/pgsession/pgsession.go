@@ -2,10 +2,12 @@
 package pgsession
 
 import (
+	"context"
 	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // settings bound what a session can do to others: a statement that hangs, a lock that is not to be had, a transaction
@@ -43,4 +45,27 @@ func add(params map[string]string, name, value string) {
 func Refused(err error) bool {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (strings.Contains(pe.Message, "unsupported startup parameter") || pe.Code == "22023" && pe.Severity == "FATAL")
+}
+
+// Pool opens a pool of Stem's own beside a caller's, of that many connections, with time limits unless a pooler refuses those. life ends
+// what the pool does by itself, starting the first connection, which is opened here; what is wrong with that shows when it is used.
+func Pool(life, starting context.Context, beside *pgxpool.Pool, application string, connections int32) (*pgxpool.Pool, error) {
+	config := beside.Config().Copy()
+	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
+	Name(config.ConnConfig.RuntimeParams, application)
+	plain := config.Copy()
+	Bound(config.ConnConfig.RuntimeParams)
+	own, err := pgxpool.NewWithConfig(life, config)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := own.Acquire(starting)
+	switch {
+	case err == nil:
+		conn.Release()
+	case Refused(err):
+		own.Close()
+		return pgxpool.NewWithConfig(life, plain)
+	}
+	return own, nil
 }

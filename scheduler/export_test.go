@@ -1,0 +1,9 @@
+package scheduler
+
+import "context"
+
+// FireOnce fires one batch of what is due, on the scheduler's pool, without Run.
+func (s *Scheduler) FireOnce(ctx context.Context) (int, error) {
+	s.own = s.pool
+	return s.fire(ctx)
+}
