@@ -41,7 +41,8 @@ func TestAnEditedScheduleDoesNotFire(t *testing.T) {
 	for i, edit := range edits {
 		s := l.get(entries[i+1].ID)
 		ledger := l.ledger(s.ID)
-		if len(l.jobs(s.ID)) != 0 || len(ledger) != 1 || !strings.HasPrefix(ledger[0], "rejected signature_") || s.Status(time.Now()) != scheduler.StatusRejected {
+		accepted := slices.ContainsFunc(ledger, func(row string) bool { return !strings.HasPrefix(row, "rejected signature_") })
+		if len(l.jobs(s.ID)) != 0 || len(ledger) == 0 || accepted || s.Status(time.Now()) != scheduler.StatusRejected {
 			t.Errorf("%s: %d jobs, ledger %q, status %s", edit, len(l.jobs(s.ID)), ledger, s.Status(time.Now()))
 		}
 	}
