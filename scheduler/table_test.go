@@ -210,7 +210,11 @@ func TestCheckNamesEveryMistake(t *testing.T) {
 		},
 	}
 	var fields []string
-	for _, err := range scheduler.Check(q, bad, hourly("a"), hourly("a")).(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // joined
+	joined, is := scheduler.Check(q, bad, hourly("a"), hourly("a")).(interface{ Unwrap() []error })
+	if !is {
+		t.Fatal("not a list of mistakes")
+	}
+	for _, err := range joined.Unwrap() {
 		e, is := errors.AsType[*scheduler.EntryError](err)
 		if !is {
 			t.Fatalf("%T %v", err, err)
