@@ -34,9 +34,9 @@ func openBulk(ctx context.Context, l *lab) ([]variant, func(), error) {
 				return bulk(ctx, l, s, conns, batch, n)
 			}})
 		}
-		add("stem", "calls of 1 000 jobs", p.stem, false, 1000)
+		add("stem", "calls of 5 000 jobs", p.stem, false, 5000)
 		add("river", "InsertManyFast (COPY), calls of 5 000", p.river, false, 5000)
-		add("stem, 5 000 a call", "calls of 5 000 jobs", p.stem, false, 5000)
+		add("stem, 1 000 a call", "calls of 1 000 jobs", p.stem, false, 1000)
 		add("river, InsertMany", "InsertMany, calls of 5 000", p.river, true, 5000)
 		return v
 	}

@@ -15,18 +15,29 @@ import (
 	"github.com/stemqueue/stem/internal/store"
 )
 
-// send calls the one function for one job, the other for many; the first is faster than arrays of one.
+// send calls the one function for one job, the other for many, in pieces where there are very many; the first is faster than arrays of one.
 func (q *Queue) send(ctx context.Context, db DB, jobs []built) ([]Receipt, error) {
 	started := time.Now()
 	var receipts []Receipt
 	var serverTime time.Time
-	if len(jobs) == 1 {
+	conn, err := pipelineFor(ctx, db, jobs)
+	if err != nil {
+		return nil, q.translate(err)
+	}
+	switch {
+	case len(jobs) == 1:
 		row, err := store.Over(db).EnqueueOne(ctx, oneParams(&jobs[0]))
 		if err != nil {
 			return nil, q.translate(err)
 		}
 		receipts, serverTime = []Receipt{{ID: row.JobID, Duplicate: row.Duplicate, XID: row.Xid}}, row.ServerTime.Time
-	} else {
+	case conn != nil:
+		all, row, err := sendPieces(ctx, conn, jobs)
+		if err != nil {
+			return nil, q.translate(err)
+		}
+		receipts, serverTime = all, row.ServerTime.Time
+	default:
 		row, err := store.Over(db).EnqueueMany(ctx, manyParams(jobs))
 		if err != nil {
 			return nil, q.translate(err)

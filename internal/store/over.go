@@ -75,3 +75,12 @@ const (
 	UsualCodec  = "application/json"
 	UsualOrigin = "app"
 )
+
+// EnqueueManyCall is EnqueueMany for who sends it himself: the statement, and its arguments in types that every pgx connection knows.
+func EnqueueManyCall(p EnqueueManyParams) (sql string, args []any) {
+	return enqueueMany, translate([]any{
+		p.Ids, p.Tasks, p.Queues, p.Payloads, p.Codecs, p.Headers, p.Priorities, p.RunAts, p.DelaysUs, p.NominalAts, p.ExpiresAts,
+		p.MaxAttempts, p.HardLimitsUs, p.SoftLimitsUs, p.UniqueKeys, p.UniqueScopes, p.UniquePeriodsUs, p.Replace, p.Origins,
+		p.PayloadVersions, p.GroupNames, p.IssuedAts, p.Sigs, p.SigKeyIds, p.SigAlgs, p.Wake,
+	})
+}
