@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,7 +21,7 @@ func (l *ledger) add(schedule string, at time.Time, o Outcome, job uuid.UUID, ji
 	l.Jobs = append(l.Jobs, job)
 	l.JittersUs = append(l.JittersUs, jitter.Microseconds())
 	l.DriftsUs = append(l.DriftsUs, drift)
-	l.Notes = append(l.Notes, strings.ToValidUTF8(clip(note), "�"))
+	l.Notes = append(l.Notes, clip(note))
 }
 
 // record writes what became of each instant.

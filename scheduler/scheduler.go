@@ -113,12 +113,12 @@ func (s *Scheduler) fireLoop(ctx, life context.Context) {
 func (s *Scheduler) round(ctx, life context.Context) (time.Duration, error) {
 	for ctx.Err() == nil {
 		looked, cancel := context.WithTimeout(life, time.Minute)
-		n, err := s.fire(looked)
+		_, more, err := s.fire(looked)
 		cancel()
 		if err != nil {
 			return 0, err
 		}
-		if n < batch {
+		if !more {
 			break
 		}
 	}

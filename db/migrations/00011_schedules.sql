@@ -50,7 +50,8 @@ create table stem.schedules (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2000000000, vacuum_truncate = off
 );
-create index schedules_due on stem.schedules (due_at) where due_at is not null;
+-- Whoever has the table may switch a schedule off and leave due_at as it is: nobody looks at it then.
+create index schedules_due on stem.schedules (due_at) where due_at is not null and enabled;
 comment on table stem.schedules is 'Standing orders: a job at each instant of a spec. Signed when applied, verified before each fire.';
 
 create table stem.schedule_runs (
@@ -70,7 +71,8 @@ create index schedule_runs_recorded on stem.schedule_runs (recorded_at, schedule
 comment on table stem.schedule_runs is 'One row for each instant of a schedule: what became of it. Forgotten after a while.';
 
 -- Locks schedules until the end of the transaction: those that are due and that no other scheduler holds, at most p_limit, the most
--- overdue first; or those named, and then it waits for them. done are instants from next_at on that the ledger knows already.
+-- overdue first; or those named, and then it waits for them. done are instants that the ledger knows already: from next_at on, and after
+-- last_at, where a scheduler goes on when next_at is none of the spec's.
 --
 -- Two statements, because what the first has waited for is seen by the snapshot of the second only [race]: with one, a schedule that another
 -- scheduler moved on meanwhile would come with the new next_at and a ledger of before.
@@ -92,7 +94,7 @@ declare
 begin
     if p_ids is null then
         v_ids := array(
-            select s.id from stem.schedules s where s.due_at <= v_now
+            select s.id from stem.schedules s where s.due_at <= v_now and s.enabled
             order by s.due_at limit p_limit for update skip locked);
     else
         v_ids := array(select s.id from stem.schedules s where s.id = any (p_ids) order by s.id for update);
@@ -101,7 +103,8 @@ begin
     return query
         select s.id::text, v_now, array(
             select r.nominal_at from stem.schedule_runs r
-            where r.schedule = s.id and r.nominal_at >= s.next_at order by r.nominal_at limit 1000)
+            where r.schedule = s.id and r.nominal_at > least(s.next_at - interval '1 microsecond', s.last_at) and r.outcome <> 'triggered'
+            order by r.nominal_at limit 1000)
         from stem.schedules s where s.id = any (v_ids)
         order by s.due_at, s.id;
 end $$;
@@ -147,8 +150,8 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- Writes the ledger. An instant that has a row without a job may get one (what was queued, what is backfilled); one that has a job is
--- a unique violation, and the caller's transaction is spoilt together with the job that it enqueued.
+-- Writes the ledger. An instant that has a row without a job may get one (what was queued, what is backfilled), and what was queued may
+-- end without. One that has a job is a unique violation, and the caller's transaction is spoilt together with the job that it enqueued.
 -- An action, trigger or backfill, is somebody's, and goes to the audit log.
 -- +goose StatementBegin
 create function stem.record_runs(
@@ -173,7 +176,7 @@ begin
         on conflict (schedule, nominal_at) do update set
             outcome = excluded.outcome, job_id = excluded.job_id, drift_us = excluded.drift_us, note = excluded.note,
             recorded_at = clock_timestamp()
-        where r.job_id is null and excluded.job_id is not null
+        where r.job_id is null and (excluded.job_id is not null or r.outcome = 'queued' and excluded.outcome <> 'queued')
         returning r.schedule, r.nominal_at
     )
     select g.schedule, g.nominal_at into v_twice from given g
@@ -193,7 +196,8 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- Moves schedules on that the caller's transaction has locked. An array element of last_at or last_job that is null leaves what is there.
+-- Moves schedules on that the caller's transaction has locked. An array element of last_at or last_job that is null leaves what is there;
+-- so does a last_at that is earlier, of a run that has waited.
 -- +goose StatementBegin
 create function stem.advance_schedules(
     p_ids text[], p_versions bigint[], p_next_ats timestamptz[], p_due_ats timestamptz[], p_last_ats timestamptz[],
@@ -208,7 +212,7 @@ declare
     v_moved integer;
 begin
     update stem.schedules s set
-        next_at = u.next_at, due_at = u.due_at, last_at = coalesce(u.last_at, s.last_at), queued_at = u.queued_at,
+        next_at = u.next_at, due_at = u.due_at, last_at = greatest(u.last_at, s.last_at), queued_at = u.queued_at,
         last_job = coalesce(u.last_job, s.last_job), fired = s.fired + u.fired,
         paused_at = case when u.paused is not null then clock_timestamp() end, paused_why = u.paused,
         refused = u.refused, failed = u.failed
@@ -232,7 +236,7 @@ as $$
 begin
     return (
         select greatest(0, ceil(extract(epoch from s.due_at - clock_timestamp()) * 1000000))::bigint
-        from stem.schedules s where s.due_at is not null order by s.due_at limit 1);
+        from stem.schedules s where s.due_at is not null and s.enabled order by s.due_at limit 1);
 end $$;
 -- +goose StatementEnd
 

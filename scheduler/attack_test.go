@@ -1,0 +1,146 @@
+package scheduler_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stemqueue/stem/internal/labtest"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/scheduler"
+)
+
+// Whoever has the table may switch a schedule off there and leave due_at as it is. It does not fire, and it is in nobody's way.
+func TestARowThatIsSwitchedOffBySQL(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a"), hourly("b"), hourly("c"))
+	for _, id := range []string{"b", "a", "c"} {
+		l.overdue(id, 0)
+	}
+	labtest.Run(t, l.owner, "update stem.schedules set enabled = false where id = 'b'")
+	l.fire(tolerant)
+	if a, b, c := l.ledger("a"), l.ledger("b"), l.ledger("c"); len(a) != 1 || len(b) != 0 || len(c) != 1 {
+		t.Errorf("ledgers %q, %q, %q", a, b, c)
+	}
+	if us := labtest.One[int64](t, l.owner, "select stem.next_schedule()"); us == 0 {
+		t.Error("schedulers stay awake for it")
+	}
+}
+
+// An error may be longer than its column, and may be cut in the middle of a letter: that must not keep the row from being put off (L4).
+func TestALongErrorDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	for _, padding := range []string{"", "x"} {
+		l := newLab(t)
+		l.apply(hourly("a"), hourly("b"))
+		labtest.Run(t, l.owner, `create function stem.no() returns trigger language plpgsql as $$ begin
+			if new.origin = 'schedule:b' then raise exception '`+padding+`%', repeat('é', 5000); end if; return new; end $$;
+			create trigger no before insert on stem.jobs for each row execute function stem.no()`)
+		l.overdue("a", 0)
+		l.overdue("b", 0)
+		l.fire(tolerant)
+		if a, failed := l.ledger("a"), l.get("b").Failed; !slices.Equal(a, []string{"fired"}) || !strings.Contains(failed, "ééé") {
+			t.Errorf("ledger of the other %q; failed %.20q", a, failed)
+		}
+	}
+}
+
+// A queued run may find its unique key taken when its turn comes. It has its outcome then, and the instants after it have theirs.
+func TestAQueuedRunWhoseKeyIsTaken(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	keyed := queue.Raw("t", []byte("{}"), "", queue.UntilFinished("k"))
+	l.apply(hourly("a", with(scheduler.Policies{Previous: scheduler.PreviousQueue}), func(e *scheduler.Entry) { e.Job = keyed }))
+	l.overdue("a", 1)
+	l.fire(tolerant)
+	if got, want := l.ledger("a"), []string{"fired", "queued"}; !slices.Equal(got, want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	last := l.get("a").LastAt
+	first := l.jobs("a")[0]
+	l.finish(first, false)
+	labtest.Run(t, l.owner, "delete from stem.unique_keys")
+	receipts, err := l.queue.Enqueue(t.Context(), l.admin, keyed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labtest.Run(t, l.owner, "update stem.schedules set due_at = now()")
+	l.fire(tolerant)
+	want := []string{"fired", "duplicate waited for the run before to end; job " + receipts[0].ID.String() + " holds its unique key"}
+	if got := l.ledger("a"); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if s := l.get("a"); s.Failed != "" || !s.QueuedAt.IsZero() || !s.LastAt.Equal(last) {
+		t.Errorf("failed %q, queued %v, last %v; want none, none, %v", s.Failed, s.QueuedAt, s.LastAt, last)
+	}
+}
+
+// What was last decided does not go back when a run that waited fires after later ones.
+func TestAQueuedRunIsNotTheLastDecided(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a", with(scheduler.Policies{Previous: scheduler.PreviousQueue})))
+	l.overdue("a", 2)
+	wide := func(c *scheduler.Config) { c.Tolerance = 9 * time.Hour }
+	l.fire(wide)
+	last := l.get("a").LastAt
+	l.finish(l.jobs("a")[0], false)
+	labtest.Run(t, l.owner, "update stem.schedules set due_at = now()")
+	l.fire(wide)
+	if got, want := l.ledger("a")[1], "fired waited for the run before to end"; got != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	if got := l.get("a").LastAt; !got.Equal(last) {
+		t.Errorf("last decided %v, want %v as before", got, last)
+	}
+}
+
+// Whoever moves next_at to where no instant is gets none again of those that had their jobs, and none that was backfilled.
+func TestAMovedNextInstantFiresNothingTwice(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a", with(scheduler.Policies{Missed: scheduler.MissedAll})))
+	l.overdue("a", 2)
+	wide := func(c *scheduler.Config) { c.Tolerance = 9 * time.Hour }
+	l.fire(wide)
+	before := l.ledger("a")
+	labtest.Run(t, l.owner, `update stem.schedules set last_at = last_at - interval '2 hours', due_at = now() - interval '1 minute',
+		next_at = last_at - interval '1 minute'`)
+	l.fire(wide)
+	if got := l.ledger("a"); !slices.Equal(got, before) || l.get("a").Failed != "" {
+		t.Errorf("got %q, want %q; failed %q", got, before, l.get("a").Failed)
+	}
+	if n := len(l.jobs("a")); n != len(before) {
+		t.Errorf("%d jobs, want %d", n, len(before))
+	}
+}
+
+// What one transaction cannot take follows at once: a scheduler that comes back does not pause between two of them.
+func TestABacklogIsWorkedOffWithoutAPause(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	e := hourly("a")
+	e.Spec = "every:1s"
+	l.apply(e)
+	labtest.Run(t, l.owner, "update stem.schedules set next_at = x, due_at = x from (select date_trunc('second', now()) - interval '15000 seconds' x) y")
+	ctx, stop := context.WithCancel(t.Context())
+	s := l.scheduler()
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	labtest.Eventually(t, "the backlog is worked off", func() bool {
+		return labtest.One[bool](t, l.owner, "select next_at > now() from stem.schedules")
+	})
+	took := time.Since(began)
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	// 15 transactions; with a pause that doubles after each, from 20 ms to a second, it takes 10 s more.
+	if t.Logf("15 000 instants took %v", took.Round(time.Millisecond)); took > 9*time.Second {
+		t.Errorf("15 000 missed instants took %v", took)
+	}
+}
