@@ -169,7 +169,7 @@ func (t *Table) locked(ctx context.Context, action, id string, do func(pgx.Tx, *
 	try := func() error {
 		return pgx.BeginFunc(ctx, t.db, func(tx pgx.Tx) error {
 			q := store.Over(tx)
-			locked, err := q.LockSchedules(ctx, []string{id}, 1)
+			locked, err := q.LockSchedules(ctx, []string{id}, 1, 0)
 			if err != nil {
 				return err
 			}

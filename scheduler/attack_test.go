@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/scheduler"
@@ -142,5 +144,58 @@ func TestABacklogIsWorkedOffWithoutAPause(t *testing.T) {
 	// 15 transactions; with a pause that doubles after each, from 20 ms to a second, it takes 10 s more.
 	if t.Logf("15 000 instants took %v", took.Round(time.Millisecond)); took > 9*time.Second {
 		t.Errorf("15 000 missed instants took %v", took)
+	}
+}
+
+// A scheduler that is busy looks back a little only, so a row that somebody held for long, and let go, needs a look at all that is due.
+func TestARowThatWasHeldForLongIsFound(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	busy := hourly("busy")
+	busy.Spec = "every:1s"
+	l.apply(busy, hourly("held"))
+	l.overdue("held", 0)
+	labtest.Run(t, l.owner, "update stem.schedules set due_at = now() - interval '1 minute' where id = 'held'")
+	conn, err := l.owner.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Release)
+	tx := labtest.Begin(t, conn.Conn(), pgx.ReadCommitted)
+	labtest.Run(t, tx, "select from stem.schedules where id = 'held' for update")
+	ctx, stop := context.WithCancel(t.Context())
+	s := l.scheduler(tolerant)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	labtest.Eventually(t, "two runs of the other", func() bool { return len(l.ledger("busy")) >= 2 })
+	labtest.Rollback(t, tx)
+	free := time.Now()
+	labtest.Eventually(t, "it fires", func() bool { return len(l.ledger("held")) == 1 })
+	t.Logf("found after %v", time.Since(free).Round(time.Millisecond))
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A schedule that is removed and made again fires nothing that the one before it has fired.
+func TestAScheduleThatIsMadeAgainFiresNothingTwice(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a", with(scheduler.Policies{Missed: scheduler.MissedAll})))
+	l.overdue("a", 1)
+	wide := func(c *scheduler.Config) { c.Tolerance = 9 * time.Hour }
+	l.fire(wide)
+	if err := l.table.Delete(t.Context(), "test", "a"); err != nil {
+		t.Fatal(err)
+	}
+	l.apply(hourly("a", with(scheduler.Policies{Missed: scheduler.MissedAll})))
+	l.overdue("a", 2) // as if its author had begun it in the past
+	l.fire(wide)
+	if got, want := l.ledger("a"), []string{"fired", "fired", "fired"}; !slices.Equal(got, want) || len(l.jobs("a")) != 3 {
+		t.Errorf("ledger %q, want %q; %d jobs, want one of each", got, want, len(l.jobs("a")))
+	}
+	if s := l.get("a"); s.Fired != 1 || s.Failed != "" {
+		t.Errorf("the new one fired %d times, failed %q; want the one that was left", s.Fired, s.Failed)
 	}
 }

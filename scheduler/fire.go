@@ -21,16 +21,17 @@ const (
 	retryFailed = 10 * time.Second
 )
 
-// fire fires at most a batch of due schedules in one transaction and returns how many it had locked, and whether more is due. When one of
-// them cannot be fired, each goes alone, and the one is put off: a row must not keep others from firing (L4).
-func (s *Scheduler) fire(ctx context.Context) (n int, more bool, err error) {
-	ids, broken, more, err := s.transact(ctx, nil)
+// fire fires at most a batch of the schedules that came due since so long ago, 0 for all of them, in one transaction and returns how many it
+// had locked, and whether more is due. When one of them cannot be fired, each goes alone, and the one is put off: a row must not keep others
+// from firing (L4).
+func (s *Scheduler) fire(ctx context.Context, back time.Duration) (n int, more bool, err error) {
+	ids, broken, more, err := s.transact(ctx, nil, back)
 	if err == nil || broken || len(ids) == 0 {
 		return len(ids), more, err
 	}
 	s.log.WarnContext(ctx, "a batch of schedules was refused; firing each alone", "schedules", len(ids), "error", err)
 	for _, id := range ids {
-		_, broken, rest, err := s.transact(ctx, []string{id})
+		_, broken, rest, err := s.transact(ctx, []string{id}, 0)
 		if err != nil && !broken {
 			err = s.putOff(ctx, id, err)
 		}
@@ -44,10 +45,10 @@ func (s *Scheduler) fire(ctx context.Context) (n int, more bool, err error) {
 
 // transact locks schedules, those given or a batch of the due ones, and does all that is to be done about them, or nothing. broken says that
 // an error is the connection's, and no schedule's; more, that not all that is due was decided.
-func (s *Scheduler) transact(ctx context.Context, only []string) (ids []string, broken, more bool, err error) {
+func (s *Scheduler) transact(ctx context.Context, only []string, back time.Duration) (ids []string, broken, more bool, err error) {
 	broken = true
 	err = s.begin(ctx, func(f *firing) error {
-		err := f.lock(ctx, only)
+		err := f.lock(ctx, only, back)
 		if err != nil || len(f.due) == 0 {
 			return err
 		}
@@ -56,10 +57,7 @@ func (s *Scheduler) transact(ctx context.Context, only []string) (ids []string, 
 		}
 		err = f.all(ctx)
 		broken = f.tx.Conn().IsClosed()
-		more = len(ids) == batch || slices.ContainsFunc(f.due, func(d *dueSchedule) bool {
-			due := d.decision.due
-			return !due.IsZero() && !due.After(f.now)
-		})
+		more = len(ids) == batch || slices.ContainsFunc(f.due, func(d *dueSchedule) bool { return d.decision.due.Equal(f.now) })
 		return err
 	})
 	return ids, broken, more && err == nil, err
@@ -74,7 +72,7 @@ func (s *Scheduler) begin(ctx context.Context, do func(*firing) error) error {
 // putOff lets others go first, in a transaction of its own.
 func (s *Scheduler) putOff(ctx context.Context, id string, why error) error {
 	return s.begin(ctx, func(f *firing) error {
-		if err := f.lock(ctx, []string{id}); err != nil || len(f.due) == 0 {
+		if err := f.lock(ctx, []string{id}, 0); err != nil || len(f.due) == 0 {
 			return err
 		}
 		f.fail(ctx, f.due[0], why)
@@ -105,8 +103,8 @@ type dueSchedule struct {
 }
 
 // lock reads what it locks in a second statement: see stem.lock_schedules.
-func (f *firing) lock(ctx context.Context, only []string) error {
-	locked, err := f.db.LockSchedules(ctx, only, batch)
+func (f *firing) lock(ctx context.Context, only []string, back time.Duration) error {
+	locked, err := f.db.LockSchedules(ctx, only, batch, back.Microseconds())
 	if err != nil || len(locked) == 0 {
 		return err
 	}
