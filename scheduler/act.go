@@ -105,6 +105,7 @@ func (t *Table) renewed(r *store.ReadSchedulesRow, reviewed, enabled bool, also 
 	o.message.Enabled = enabled
 	w, err := t.prepare(o, r.Version, false)
 	if err == nil {
+		w.WasEnabled = &r.Enabled
 		also(o, &w)
 	}
 	return w, err

@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -197,5 +198,69 @@ func TestAScheduleThatIsMadeAgainFiresNothingTwice(t *testing.T) {
 	}
 	if s := l.get("a"); s.Fired != 1 || s.Failed != "" {
 		t.Errorf("the new one fired %d times, failed %q; want the one that was left", s.Fired, s.Failed)
+	}
+}
+
+// To switch a schedule off without a key does not change its version. Whoever has read it before, and applies something else, does not switch
+// it on again.
+func TestAnApplyDoesNotUndoWhatSwitchedItOff(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a"))
+	other := hourly("a")
+	other.Description = "other"
+	p, err := l.table.Plan(t.Context(), false, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := l.table.Disable(t.Context(), "a", "now"); !changed || err != nil {
+		t.Fatalf("Disable: %v, %v", changed, err)
+	}
+	if err := l.table.Apply(t.Context(), p, "test"); !errors.Is(err, scheduler.ErrChanged) {
+		t.Errorf("Apply: %v, want ErrChanged", err)
+	}
+	if s := l.get("a"); s.Enabled || s.Description != "" {
+		t.Errorf("enabled %t, description %q", s.Enabled, s.Description)
+	}
+}
+
+// Two files of which each prunes what the other one changes: one is applied, and the author of the other one is told that it is stale.
+func TestTwoThatPruneEachOther(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a"), hourly("b"))
+	conn, err := l.owner.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Release)
+	held := labtest.Begin(t, conn.Conn(), pgx.ReadCommitted)
+	labtest.Run(t, held, "select from stem.schedules where id = 'a' for update")
+	apply := func(id string) *labtest.Pending[int] {
+		admin, err := l.admin.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(admin.Release)
+		table := scheduler.NewTable(admin.Conn(), l.queue, scheduler.TableConfig{})
+		e := hourly(id)
+		e.Description = "other"
+		p, err := table.Plan(t.Context(), true, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := labtest.Start(func() (int, error) { return 0, table.Apply(t.Context(), p, "test") })
+		labtest.Eventually(t, "it waits", func() bool { return labtest.Blocked(t, l.owner, admin.Conn().PgConn().PID()) })
+		return call
+	}
+	first, second := apply("a"), apply("b")
+	labtest.Rollback(t, held)
+	<-first.Done
+	<-second.Done
+	if (first.Err == nil) == (second.Err == nil) || !errors.Is(errors.Join(first.Err, second.Err), scheduler.ErrChanged) {
+		t.Errorf("%v; %v; want one to do it and the other to be stale", first.Err, second.Err)
+	}
+	if n := labtest.One[int](t, l.owner, "select count(*) from stem.schedules where description = 'other'"); n != 1 {
+		t.Errorf("%d schedules of either file, want one", n)
 	}
 }

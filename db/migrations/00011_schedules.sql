@@ -354,14 +354,15 @@ begin
     raise exception using errcode = 'ST003',
         message = case
             when p_version is null then format('schedule "%s" is gone (yours was version %s)', p_id, p_expected)
+            when p_version = p_expected then format('schedule "%s" was switched on or off since you read it (version %s)', p_id, p_version)
             when p_expected = 0 then format('schedule "%s" is there already (version %s)', p_id, p_version)
             else format('schedule "%s" changed since you read it (version %s, yours %s)', p_id, p_version, p_expected) end,
         hint = 'Read it again, and decide anew.';
 end $$;
 -- +goose StatementEnd
 
--- Makes and changes schedules, all or none. Of each: expected, the version that the caller has read, 0 for none; what is signed, payload
--- and sig in base64; when it is due next, or keep_next, where its timing stays. Paused ones stay paused, unless the action is
+-- Makes and changes schedules, all or none. Of each: expected, the version that the caller has read, 0 for none, and whether it was on,
+-- since to switch it off does not need a new version; what is signed, payload and sig in base64; when it is due next, or keep_next, where its timing stays. Paused ones stay paused, unless the action is
 -- enable. The action is for the audit log: apply, enable, disable, resign.
 -- +goose StatementBegin
 create function stem.apply_schedules(p_entries jsonb, p_action text, p_reason text) returns void
@@ -371,6 +372,7 @@ as $$
 declare
     e record;
     v_version bigint;
+    v_enabled boolean;
     v_done jsonb := '{}';
 begin
     if p_action not in ('apply', 'enable', 'disable', 'resign') then
@@ -382,7 +384,7 @@ begin
             id text, expected bigint, version bigint, enabled boolean, spec text, zone text, policies text, jitter_us bigint,
             expire_at timestamptz, task text, queue text, codec text, payload text, headers jsonb, priority smallint,
             max_attempts smallint, hard_limit_us bigint, soft_limit_us bigint, sig text, sig_key_id text, sig_alg text,
-            description text, next_at timestamptz, due_at timestamptz, keep_next boolean)
+            description text, next_at timestamptz, due_at timestamptz, keep_next boolean, was_enabled boolean)
         order by x.id -- calls that lock in one order cannot wait for each other in a circle
     loop
         if e.expected = 0 then
@@ -398,8 +400,8 @@ begin
                 perform stem._schedule_changed(e.id, (select s.version from stem.schedules s where s.id = e.id), 0);
             end if;
         else
-            select s.version into v_version from stem.schedules s where s.id = e.id for update;
-            if v_version is distinct from e.expected then
+            select s.version, s.enabled into v_version, v_enabled from stem.schedules s where s.id = e.id for update;
+            if v_version is distinct from e.expected or v_enabled <> e.was_enabled then
                 perform stem._schedule_changed(e.id, v_version, e.expected);
             end if;
             update stem.schedules s set
