@@ -32,8 +32,12 @@ const childEnv = "STEM_INTEGRATION_WORKER"
 const lease = 4 * time.Second
 
 func TestMain(m *testing.M) {
-	if url := os.Getenv(childEnv); url != "" {
-		if err := child(url); err != nil {
+	for env, main := range map[string]func(string) error{childEnv: child, schedulerEnv: schedulerChild} {
+		url := os.Getenv(env)
+		if url == "" {
+			continue
+		}
+		if err := main(url); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
 			os.Exit(1)
 		}

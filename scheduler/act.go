@@ -105,6 +105,7 @@ func (t *Table) renewed(r *store.ReadSchedulesRow, reviewed, enabled bool, also 
 	o.message.Enabled = enabled
 	w, err := t.prepare(o, r.Version, false)
 	if err == nil {
+		w.WasEnabled = &r.Enabled
 		also(o, &w)
 	}
 	return w, err
@@ -169,7 +170,7 @@ func (t *Table) locked(ctx context.Context, action, id string, do func(pgx.Tx, *
 	try := func() error {
 		return pgx.BeginFunc(ctx, t.db, func(tx pgx.Tx) error {
 			q := store.Over(tx)
-			locked, err := q.LockSchedules(ctx, []string{id}, 1)
+			locked, err := q.LockSchedules(ctx, []string{id}, 1, 0)
 			if err != nil {
 				return err
 			}

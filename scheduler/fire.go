@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,32 +21,34 @@ const (
 	retryFailed = 10 * time.Second
 )
 
-// fire fires at most a batch of due schedules in one transaction and returns how many it had locked. When one of them cannot be fired, each
-// goes alone, and the one is put off: a row must not keep others from firing (L4).
-func (s *Scheduler) fire(ctx context.Context) (int, error) {
-	ids, broken, err := s.transact(ctx, nil)
+// fire fires at most a batch of the schedules that came due since so long ago, 0 for all of them, in one transaction and returns how many it
+// had locked, and whether more is due. When one of them cannot be fired, each goes alone, and the one is put off: a row must not keep others
+// from firing (L4).
+func (s *Scheduler) fire(ctx context.Context, back time.Duration) (n int, more bool, err error) {
+	ids, broken, more, err := s.transact(ctx, nil, back)
 	if err == nil || broken || len(ids) == 0 {
-		return len(ids), err
+		return len(ids), more, err
 	}
 	s.log.WarnContext(ctx, "a batch of schedules was refused; firing each alone", "schedules", len(ids), "error", err)
 	for _, id := range ids {
-		_, broken, err := s.transact(ctx, []string{id})
+		_, broken, rest, err := s.transact(ctx, []string{id}, 0)
 		if err != nil && !broken {
 			err = s.putOff(ctx, id, err)
 		}
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
+		more = more || rest
 	}
-	return len(ids), nil
+	return len(ids), more || len(ids) == batch, nil
 }
 
 // transact locks schedules, those given or a batch of the due ones, and does all that is to be done about them, or nothing. broken says that
-// an error is the connection's, and no schedule's.
-func (s *Scheduler) transact(ctx context.Context, only []string) (ids []string, broken bool, err error) {
+// an error is the connection's, and no schedule's; more, that not all that is due was decided.
+func (s *Scheduler) transact(ctx context.Context, only []string, back time.Duration) (ids []string, broken, more bool, err error) {
 	broken = true
 	err = s.begin(ctx, func(f *firing) error {
-		err := f.lock(ctx, only)
+		err := f.lock(ctx, only, back)
 		if err != nil || len(f.due) == 0 {
 			return err
 		}
@@ -54,9 +57,10 @@ func (s *Scheduler) transact(ctx context.Context, only []string) (ids []string, 
 		}
 		err = f.all(ctx)
 		broken = f.tx.Conn().IsClosed()
+		more = len(ids) == batch || slices.ContainsFunc(f.due, func(d *dueSchedule) bool { return d.decision.due.Equal(f.now) })
 		return err
 	})
-	return ids, broken, err
+	return ids, broken, more && err == nil, err
 }
 
 func (s *Scheduler) begin(ctx context.Context, do func(*firing) error) error {
@@ -68,7 +72,7 @@ func (s *Scheduler) begin(ctx context.Context, do func(*firing) error) error {
 // putOff lets others go first, in a transaction of its own.
 func (s *Scheduler) putOff(ctx context.Context, id string, why error) error {
 	return s.begin(ctx, func(f *firing) error {
-		if err := f.lock(ctx, []string{id}); err != nil || len(f.due) == 0 {
+		if err := f.lock(ctx, []string{id}, 0); err != nil || len(f.due) == 0 {
 			return err
 		}
 		f.fail(ctx, f.due[0], why)
@@ -99,8 +103,8 @@ type dueSchedule struct {
 }
 
 // lock reads what it locks in a second statement: see stem.lock_schedules.
-func (f *firing) lock(ctx context.Context, only []string) error {
-	locked, err := f.db.LockSchedules(ctx, only, batch)
+func (f *firing) lock(ctx context.Context, only []string, back time.Duration) error {
+	locked, err := f.db.LockSchedules(ctx, only, batch, back.Microseconds())
 	if err != nil || len(locked) == 0 {
 		return err
 	}
@@ -115,8 +119,8 @@ func (f *firing) lock(ctx context.Context, only []string) error {
 		return err
 	}
 	for _, r := range rows {
-		if due := instant(r.DueAt); due.IsZero() || due.After(f.now) {
-			continue // asked for by name, and another scheduler was here first
+		if due := instant(r.DueAt); !r.Enabled || due.IsZero() || due.After(f.now) {
+			continue // asked for by name, and somebody was here first
 		}
 		d := &dueSchedule{row: r, state: state{next: instant(r.NextAt), last: instant(r.LastAt), queued: instant(r.QueuedAt)}}
 		for _, t := range locked[at[r.ID]].Done {
@@ -328,9 +332,7 @@ func (f *firing) enqueue(ctx context.Context) error {
 	return nil
 }
 
+// clip makes a text fit for a column, whatever is in it.
 func clip(text string) string {
-	if len(text) > 4000 {
-		text = text[:4000]
-	}
-	return text
+	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), 4000)], "\x00", ""), "")
 }

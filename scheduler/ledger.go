@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,7 +21,7 @@ func (l *ledger) add(schedule string, at time.Time, o Outcome, job uuid.UUID, ji
 	l.Jobs = append(l.Jobs, job)
 	l.JittersUs = append(l.JittersUs, jitter.Microseconds())
 	l.DriftsUs = append(l.DriftsUs, drift)
-	l.Notes = append(l.Notes, strings.ToValidUTF8(clip(note), "�"))
+	l.Notes = append(l.Notes, clip(note))
 }
 
 // record writes what became of each instant.
@@ -48,10 +47,13 @@ func (f *firing) record(ctx context.Context) error {
 	return f.db.RecordRuns(ctx, store.RecordRunsParams(l))
 }
 
-// advance moves the schedules on.
+// advance moves the schedules on. One of which more instants are due than were decided is due again now, and goes behind the others.
 func (f *firing) advance(ctx context.Context) error {
 	var p store.AdvanceSchedulesParams
 	for _, d := range f.due {
+		if due := d.decision.due; !due.IsZero() && due.Before(f.now) {
+			d.decision.due = f.now
+		}
 		var last time.Time
 		var lastJob uuid.UUID
 		fired := int32(0)

@@ -31,6 +31,7 @@ type Change struct {
 	Never    bool    // it is on, and no instant comes
 	order    *order
 	expected int64
+	was      *bool // whether it is on
 	retimed  bool
 }
 
@@ -98,7 +99,7 @@ func (t *Table) change(e *Entry, r *store.ReadSchedulesRow, now time.Time) (Chan
 		}
 		before, err := orderOf(r)
 		err = errors.Join(err, before.understand())
-		c.expected, c.Paused, c.Kind = r.Version, r.PausedWhy, KindSame
+		c.expected, c.was, c.Paused, c.Kind = r.Version, &r.Enabled, r.PausedWhy, KindSame
 		c.Fields = t.compare(before, o, err)
 		if len(c.Fields) > 0 {
 			c.Kind = KindChanged
@@ -234,6 +235,7 @@ func (t *Table) Apply(ctx context.Context, p *Plan, reason string) error {
 				return err
 			}
 			r.time(&o.timing, o.message.Enabled, p.now, !c.retimed)
+			r.WasEnabled = c.was
 			rows = append(rows, r)
 		}
 	}

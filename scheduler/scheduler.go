@@ -27,6 +27,7 @@ type Scheduler struct {
 	own    *pgxpool.Pool
 	wake   chan struct{}
 	said   quieted
+	whole  time.Time // when it last looked at all that is due: see round
 }
 
 // ownConnections are for firing and for pruning the ledger.
@@ -63,7 +64,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	defer s.own.Close()
-	if _, err := store.Over(s.own).NextSchedule(ctx); err != nil {
+	if _, err := store.Over(s.own).NextSchedule(ctx, 0); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -109,29 +110,43 @@ func (s *Scheduler) fireLoop(ctx, life context.Context) {
 	}
 }
 
+// A look at all that is due passes what was due in the past where somebody holds a snapshot (see stem.lock_schedules), so most looks of a
+// scheduler that is busy go back for recent only, and one each wholeLook all the way: to what another scheduler held for longer than that.
+const (
+	recent    = 5 * time.Second
+	wholeLook = 5 * time.Second
+)
+
 // round fires until nothing that it can have is due, and returns how long to sleep: 0 when something is due that another holds.
 func (s *Scheduler) round(ctx, life context.Context) (time.Duration, error) {
-	for ctx.Err() == nil {
+	back := recent
+	for more := true; more && ctx.Err() == nil; {
+		if time.Since(s.whole) >= wholeLook {
+			back = 0
+		}
 		looked, cancel := context.WithTimeout(life, time.Minute)
-		n, err := s.fire(looked)
+		var err error
+		_, more, err = s.fire(looked, back)
 		cancel()
 		if err != nil {
 			return 0, err
 		}
-		if n < batch {
-			break
-		}
 	}
 	looked, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	us, err := store.Over(s.own).NextSchedule(looked)
-	switch {
-	case err != nil:
+	us, err := store.Over(s.own).NextSchedule(looked, back.Microseconds())
+	if err != nil {
 		return 0, err
-	case us < 0:
-		return s.config.PollInterval, nil
 	}
-	return min(span(us), s.config.PollInterval), nil
+	wait := s.config.PollInterval
+	if us >= 0 {
+		wait = min(wait, span(us))
+	}
+	if back == 0 {
+		s.whole = time.Now()
+		return wait, nil
+	}
+	return min(wait, max(wholeLook-time.Since(s.whole), time.Millisecond)), nil
 }
 
 // listen wakes the loop when schedules have changed.

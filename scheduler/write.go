@@ -3,11 +3,13 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -39,6 +41,7 @@ type row struct {
 	NextAt      *time.Time        `json:"next_at"`
 	DueAt       *time.Time        `json:"due_at"`
 	KeepNext    bool              `json:"keep_next"`
+	WasEnabled  *bool             `json:"was_enabled"` // null for a new one
 }
 
 // prepare signs an order as the version after the expected one; what is new in it is encrypted first.
@@ -100,5 +103,13 @@ func (t *Table) send(ctx context.Context, q *store.Queries, action, reason strin
 }
 
 func (t *Table) inTx(ctx context.Context, action string, do func(*store.Queries) error) error {
-	return wrap(action, pgx.BeginFunc(ctx, t.db, func(tx pgx.Tx) error { return do(store.Over(tx)) }))
+	try := func() error {
+		return pgx.BeginFunc(ctx, t.db, func(tx pgx.Tx) error { return do(store.Over(tx)) })
+	}
+	err := try()
+	// Two that prune what the other one changes wait for each other. One of them is done now, and the other will be told.
+	if pg, is := errors.AsType[*pgconn.PgError](err); is && pg.Code == "40P01" {
+		err = try()
+	}
+	return wrap(action, err)
 }

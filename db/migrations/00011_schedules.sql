@@ -50,7 +50,8 @@ create table stem.schedules (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2000000000, vacuum_truncate = off
 );
-create index schedules_due on stem.schedules (due_at) where due_at is not null;
+-- Whoever has the table may switch a schedule off and leave due_at as it is: nobody looks at it then.
+create index schedules_due on stem.schedules (due_at) where due_at is not null and enabled;
 comment on table stem.schedules is 'Standing orders: a job at each instant of a spec. Signed when applied, verified before each fire.';
 
 create table stem.schedule_runs (
@@ -70,12 +71,17 @@ create index schedule_runs_recorded on stem.schedule_runs (recorded_at, schedule
 comment on table stem.schedule_runs is 'One row for each instant of a schedule: what became of it. Forgotten after a while.';
 
 -- Locks schedules until the end of the transaction: those that are due and that no other scheduler holds, at most p_limit, the most
--- overdue first; or those named, and then it waits for them. done are instants from next_at on that the ledger knows already.
+-- overdue first; or those named, and then it waits for them. done are instants that the ledger knows already: from next_at on, and after
+-- last_at, where a scheduler goes on when next_at is none of the spec's.
+--
+-- p_back_us is how long ago they may have come due, null for no limit. A snapshot that somebody holds keeps an entry of the index for each
+-- fire since, and a look from the beginning passes all of them: 300 schedules fired each second for a minute made it four times as long.
 --
 -- Two statements, because what the first has waited for is seen by the snapshot of the second only [race]: with one, a schedule that another
 -- scheduler moved on meanwhile would come with the new next_at and a ledger of before.
 -- +goose StatementBegin
-create function stem.lock_schedules(p_ids text[], p_limit integer) returns table (id text, server_time timestamptz, done timestamptz[])
+create function stem.lock_schedules(p_ids text[], p_limit integer, p_back_us bigint default null)
+returns table (id text, server_time timestamptz, done timestamptz[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -88,21 +94,23 @@ as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := clock_timestamp();
-    v_ids text[];
+    v_from timestamptz := coalesce(v_now - p_back_us * interval '1 microsecond', '-infinity');
+    v_rows tid[];
 begin
     if p_ids is null then
-        v_ids := array(
-            select s.id from stem.schedules s where s.due_at <= v_now
+        v_rows := array(
+            select s.ctid from stem.schedules s where s.due_at between v_from and v_now and s.enabled
             order by s.due_at limit p_limit for update skip locked);
     else
-        v_ids := array(select s.id from stem.schedules s where s.id = any (p_ids) order by s.id for update);
+        v_rows := array(select s.ctid from stem.schedules s where s.id = any (p_ids) order by s.id for update);
         v_now := clock_timestamp();
     end if;
     return query
         select s.id::text, v_now, array(
             select r.nominal_at from stem.schedule_runs r
-            where r.schedule = s.id and r.nominal_at >= s.next_at order by r.nominal_at limit 1000)
-        from stem.schedules s where s.id = any (v_ids)
+            where r.schedule = s.id and r.nominal_at > least(s.next_at - interval '1 microsecond', s.last_at) and r.outcome <> 'triggered'
+            order by r.nominal_at limit 1000)
+        from stem.schedules s where s.ctid = any (v_rows)
         order by s.due_at, s.id;
 end $$;
 -- +goose StatementEnd
@@ -147,8 +155,8 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- Writes the ledger. An instant that has a row without a job may get one (what was queued, what is backfilled); one that has a job is
--- a unique violation, and the caller's transaction is spoilt together with the job that it enqueued.
+-- Writes the ledger. An instant that has a row without a job may get one (what was queued, what is backfilled), and what was queued may
+-- end without. One that has a job is a unique violation, and the caller's transaction is spoilt together with the job that it enqueued.
 -- An action, trigger or backfill, is somebody's, and goes to the audit log.
 -- +goose StatementBegin
 create function stem.record_runs(
@@ -173,7 +181,7 @@ begin
         on conflict (schedule, nominal_at) do update set
             outcome = excluded.outcome, job_id = excluded.job_id, drift_us = excluded.drift_us, note = excluded.note,
             recorded_at = clock_timestamp()
-        where r.job_id is null and excluded.job_id is not null
+        where r.job_id is null and (excluded.job_id is not null or r.outcome = 'queued' and excluded.outcome <> 'queued')
         returning r.schedule, r.nominal_at
     )
     select g.schedule, g.nominal_at into v_twice from given g
@@ -193,7 +201,8 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- Moves schedules on that the caller's transaction has locked. An array element of last_at or last_job that is null leaves what is there.
+-- Moves schedules on that the caller's transaction has locked. An array element of last_at or last_job that is null leaves what is there;
+-- so does a last_at that is earlier, of a run that has waited.
 -- +goose StatementBegin
 create function stem.advance_schedules(
     p_ids text[], p_versions bigint[], p_next_ats timestamptz[], p_due_ats timestamptz[], p_last_ats timestamptz[],
@@ -208,7 +217,7 @@ declare
     v_moved integer;
 begin
     update stem.schedules s set
-        next_at = u.next_at, due_at = u.due_at, last_at = coalesce(u.last_at, s.last_at), queued_at = u.queued_at,
+        next_at = u.next_at, due_at = u.due_at, last_at = greatest(u.last_at, s.last_at), queued_at = u.queued_at,
         last_job = coalesce(u.last_job, s.last_job), fired = s.fired + u.fired,
         paused_at = case when u.paused is not null then clock_timestamp() end, paused_why = u.paused,
         refused = u.refused, failed = u.failed
@@ -221,18 +230,21 @@ end $$;
 -- +goose StatementEnd
 
 -- Microseconds until the next schedule is due by the server's clock, 0 when one is (perhaps another scheduler holds it), null for none.
+-- p_back_us is that of stem.lock_schedules.
 -- +goose StatementBegin
-create function stem.next_schedule() returns bigint
+create function stem.next_schedule(p_back_us bigint default null) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
+declare
+    v_from timestamptz := coalesce(clock_timestamp() - p_back_us * interval '1 microsecond', '-infinity');
 begin
     return (
         select greatest(0, ceil(extract(epoch from s.due_at - clock_timestamp()) * 1000000))::bigint
-        from stem.schedules s where s.due_at is not null order by s.due_at limit 1);
+        from stem.schedules s where s.due_at >= v_from and s.enabled order by s.due_at limit 1);
 end $$;
 -- +goose StatementEnd
 
@@ -342,14 +354,15 @@ begin
     raise exception using errcode = 'ST003',
         message = case
             when p_version is null then format('schedule "%s" is gone (yours was version %s)', p_id, p_expected)
+            when p_version = p_expected then format('schedule "%s" was switched on or off since you read it (version %s)', p_id, p_version)
             when p_expected = 0 then format('schedule "%s" is there already (version %s)', p_id, p_version)
             else format('schedule "%s" changed since you read it (version %s, yours %s)', p_id, p_version, p_expected) end,
         hint = 'Read it again, and decide anew.';
 end $$;
 -- +goose StatementEnd
 
--- Makes and changes schedules, all or none. Of each: expected, the version that the caller has read, 0 for none; what is signed, payload
--- and sig in base64; when it is due next, or keep_next, where its timing stays. Paused ones stay paused, unless the action is
+-- Makes and changes schedules, all or none. Of each: expected, the version that the caller has read, 0 for none, and whether it was on,
+-- since to switch it off does not need a new version; what is signed, payload and sig in base64; when it is due next, or keep_next, where its timing stays. Paused ones stay paused, unless the action is
 -- enable. The action is for the audit log: apply, enable, disable, resign.
 -- +goose StatementBegin
 create function stem.apply_schedules(p_entries jsonb, p_action text, p_reason text) returns void
@@ -359,6 +372,7 @@ as $$
 declare
     e record;
     v_version bigint;
+    v_enabled boolean;
     v_done jsonb := '{}';
 begin
     if p_action not in ('apply', 'enable', 'disable', 'resign') then
@@ -370,7 +384,7 @@ begin
             id text, expected bigint, version bigint, enabled boolean, spec text, zone text, policies text, jitter_us bigint,
             expire_at timestamptz, task text, queue text, codec text, payload text, headers jsonb, priority smallint,
             max_attempts smallint, hard_limit_us bigint, soft_limit_us bigint, sig text, sig_key_id text, sig_alg text,
-            description text, next_at timestamptz, due_at timestamptz, keep_next boolean)
+            description text, next_at timestamptz, due_at timestamptz, keep_next boolean, was_enabled boolean)
         order by x.id -- calls that lock in one order cannot wait for each other in a circle
     loop
         if e.expected = 0 then
@@ -386,8 +400,8 @@ begin
                 perform stem._schedule_changed(e.id, (select s.version from stem.schedules s where s.id = e.id), 0);
             end if;
         else
-            select s.version into v_version from stem.schedules s where s.id = e.id for update;
-            if v_version is distinct from e.expected then
+            select s.version, s.enabled into v_version, v_enabled from stem.schedules s where s.id = e.id for update;
+            if v_version is distinct from e.expected or v_enabled <> e.was_enabled then
                 perform stem._schedule_changed(e.id, v_version, e.expected);
             end if;
             update stem.schedules s set

@@ -1,6 +1,6 @@
 -- name: LockSchedules :many
 select l.id::text as id, l.server_time::timestamptz as server_time, l.done::timestamptz[] as done
-from stem.lock_schedules(@ids::text[], @max::integer) l;
+from stem.lock_schedules(@ids::text[], @max::integer, nullif(@back_us::bigint, 0)) l;
 
 -- name: ReadSchedules :many
 select
@@ -42,7 +42,7 @@ select stem.advance_schedules(
     array_replace(@paused::text[], '', null), array_replace(@refused::text[], '', null), array_replace(@failed::text[], '', null))::integer as moved;
 
 -- name: NextSchedule :one
-select coalesce(stem.next_schedule(), -1)::bigint as next_us;
+select coalesce(stem.next_schedule(nullif(@back_us::bigint, 0)), -1)::bigint as next_us;
 
 -- name: RecentRuns :many
 select r.schedule::text as schedule, r.job_id::uuid as job_id from stem.recent_runs(@ids::text[], @max::integer) r;

@@ -273,7 +273,7 @@ func (q *Queries) ListSchedules(ctx context.Context, after string, max int32) ([
 
 const lockSchedules = `-- name: LockSchedules :many
 select l.id::text as id, l.server_time::timestamptz as server_time, l.done::timestamptz[] as done
-from stem.lock_schedules($1::text[], $2::integer) l
+from stem.lock_schedules($1::text[], $2::integer, nullif($3::bigint, 0)) l
 `
 
 type LockSchedulesRow struct {
@@ -282,8 +282,8 @@ type LockSchedulesRow struct {
 	Done       []pgtype.Timestamptz
 }
 
-func (q *Queries) LockSchedules(ctx context.Context, ids []string, max int32) ([]*LockSchedulesRow, error) {
-	rows, err := q.db.Query(ctx, lockSchedules, ids, max)
+func (q *Queries) LockSchedules(ctx context.Context, ids []string, max int32, backUs int64) ([]*LockSchedulesRow, error) {
+	rows, err := q.db.Query(ctx, lockSchedules, ids, max, backUs)
 	if err != nil {
 		return nil, err
 	}
@@ -303,11 +303,11 @@ func (q *Queries) LockSchedules(ctx context.Context, ids []string, max int32) ([
 }
 
 const nextSchedule = `-- name: NextSchedule :one
-select coalesce(stem.next_schedule(), -1)::bigint as next_us
+select coalesce(stem.next_schedule(nullif($1::bigint, 0)), -1)::bigint as next_us
 `
 
-func (q *Queries) NextSchedule(ctx context.Context) (int64, error) {
-	row := q.db.QueryRow(ctx, nextSchedule)
+func (q *Queries) NextSchedule(ctx context.Context, backUs int64) (int64, error) {
+	row := q.db.QueryRow(ctx, nextSchedule, backUs)
 	var next_us int64
 	err := row.Scan(&next_us)
 	return next_us, err
