@@ -1,7 +1,6 @@
 package scheduler_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -226,10 +225,7 @@ func TestOneRowDoesNotHoldUpTheOthers(t *testing.T) {
 func TestRunFiresAtTheInstant(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	s := l.scheduler()
-	go func() { ended <- s.Run(ctx) }()
+	stop := l.run()
 	e := hourly("a")
 	e.Spec = "every:1s"
 	l.apply(e) // while it sleeps: it is notified
@@ -237,8 +233,7 @@ func TestRunFiresAtTheInstant(t *testing.T) {
 	if _, err := l.table.Disable(t.Context(), "a", "enough"); err != nil {
 		t.Fatal(err)
 	}
-	stop()
-	if err := <-ended; err != nil {
+	if err := stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
 	if n := labtest.One[int](t, l.owner, "select count(*) from stem.schedule_runs where recorded_at < nominal_at or drift_us < 0"); n != 0 {

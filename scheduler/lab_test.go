@@ -1,6 +1,7 @@
 package scheduler_test
 
 import (
+	"context"
 	"encoding/base64"
 	"log/slog"
 	"strings"
@@ -93,6 +94,17 @@ func (l *lab) fire(change ...func(*scheduler.Config)) {
 			return
 		}
 	}
+}
+
+// run runs a scheduler and returns the function that stops it and says what Run returned.
+func (l *lab) run(change ...func(*scheduler.Config)) (stop func() error) {
+	l.t.Helper()
+	s := l.scheduler(change...)
+	ctx, cancel := context.WithCancel(l.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	l.t.Cleanup(cancel)
+	return func() error { cancel(); return <-ended }
 }
 
 // hourly is an entry that is due at each full hour.
