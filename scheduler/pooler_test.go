@@ -27,7 +27,9 @@ func TestEverythingWorksThroughAPooler(t *testing.T) {
 	}))
 	l.overdue("a", 2)
 	l.overdue("b", 1)
-	stop := l.run(func(c *scheduler.Config) { c.PollOnly, c.PollInterval, c.Tolerance = true, 50*time.Millisecond, 9*time.Hour })
+	stop := l.run(func(c *scheduler.Config) {
+		c.PollOnly, c.PollInterval, c.Tolerance = true, 50*time.Millisecond, 9*time.Hour
+	})
 	labtest.Eventually(t, "all fired", func() bool { return len(l.ledger("a")) == 3 && len(l.ledger("b")) == 2 })
 	if err := stop(); err != nil {
 		t.Fatal(err)
