@@ -56,18 +56,9 @@ func (r *reader) file(f *File, root ast.Node) {
 		}
 		return
 	}
-	for _, e := range r.named(body) {
-		r.entry(f, e)
+	for _, v := range members(body) { // not items, so that both of one id are looked at
+		r.entry(f, item{key: v.Key.GetToken().Value, at: of(v), value: v.Value})
 	}
-}
-
-// named is the schedules of a map by id. Those of one id are all looked at; the second is a problem.
-func (r *reader) named(body ast.Node) []item {
-	var list []item
-	for _, v := range members(body) {
-		list = append(list, item{key: v.Key.GetToken().Value, at: of(v), value: v.Value})
-	}
-	return list
 }
 
 func isWrapper(v *ast.MappingValueNode) bool {
@@ -329,9 +320,7 @@ func (d *draft) arguments() []byte {
 	}
 	var b bytes.Buffer
 	before := len(d.problems)
-	b.WriteByte('{')
-	d.reader.members(&b, all)
-	b.WriteByte('}')
+	d.object(&b, all)
 	if len(d.problems) > before {
 		d.bad["args"] = true
 	}

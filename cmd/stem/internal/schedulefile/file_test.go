@@ -15,17 +15,17 @@ import (
 	"github.com/stemqueue/stem/scheduler"
 )
 
-func newQueue(t testing.TB) *queue.Queue {
-	t.Helper()
+func newQueue(tb testing.TB) *queue.Queue {
+	tb.Helper()
 	q, err := queue.New(queue.Config{MaxPayloadBytes: 262_144})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return q
 }
 
 // problems are those of a text, without the name of the file, each with its caret below.
-func problems(t testing.TB, text string) string {
+func problems(t *testing.T, text string) string {
 	t.Helper()
 	f, err := schedulefile.Parse("s.yaml", []byte(text), newQueue(t))
 	if err == nil {

@@ -206,12 +206,12 @@ func (r *reader) integer(e item) (int, bool) {
 }
 
 func got(s string, k kind) string {
-	switch k {
-	case compound:
+	switch {
+	case k == compound:
 		return ""
-	case null:
+	case k == null:
 		return ", got nothing"
-	case text:
+	case k == text:
 		return ", got " + quote(s)
 	}
 	return ", got " + clip(s)
@@ -259,19 +259,6 @@ func (r *reader) instant(e item) (time.Time, bool) {
 	return t.Value, true
 }
 
-// texts reads an object of texts.
-func (r *reader) texts(e item) map[string]string {
-	list := map[string]string{}
-	for _, v := range r.items(e.value, nil, e.path, "") {
-		if s, ok := scalar(v.value); ok == text {
-			list[v.key] = s
-		} else if s, ok := r.text(v); ok {
-			list[v.key] = s
-		}
-	}
-	return list
-}
-
 // json writes a value as JSON and tells whether that could be done: numbers as they are written, keys in their order.
 func (r *reader) json(b *bytes.Buffer, path string, node ast.Node) bool {
 	switch n := node.(type) {
@@ -288,9 +275,7 @@ func (r *reader) json(b *bytes.Buffer, path string, node ast.Node) bool {
 		return ok
 	case *ast.MappingNode, *ast.MappingValueNode:
 		before := len(r.problems)
-		b.WriteByte('{')
-		r.members(b, r.items(node, nil, path, ""))
-		b.WriteByte('}')
+		r.object(b, r.items(node, nil, path, ""))
 		return len(r.problems) == before
 	}
 	s, k := scalar(node)
@@ -311,7 +296,8 @@ func (r *reader) json(b *bytes.Buffer, path string, node ast.Node) bool {
 	return true
 }
 
-func (r *reader) members(b *bytes.Buffer, list []item) {
+func (r *reader) object(b *bytes.Buffer, list []item) {
+	b.WriteByte('{')
 	for i, e := range list {
 		if i > 0 {
 			b.WriteByte(',')
@@ -320,6 +306,7 @@ func (r *reader) members(b *bytes.Buffer, list []item) {
 		b.WriteByte(':')
 		r.json(b, e.path, e.value)
 	}
+	b.WriteByte('}')
 }
 
 // meant says how a doubtful value is written for each of its meanings.

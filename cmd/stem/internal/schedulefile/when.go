@@ -42,14 +42,14 @@ func (d *draft) when() {
 	}
 	d.whole, d.fields["spec"] = main.value, of(main.value)
 	if main.key == "schedule" {
-		d.written(main)
+		d.written()
 		return
 	}
 	d.assemble(main)
 }
 
 // written is a spec as spec.Parse takes it, a text or an object.
-func (d *draft) written(v item) {
+func (d *draft) written() {
 	d.read("schedule", func(v item) (ok bool) {
 		if list := members(v.value); list != nil {
 			d.remember("", list)
