@@ -94,7 +94,7 @@ func TestAScheduleThatChangedWhileTheQuestionWasAsked(t *testing.T) {
 	if !readUntil("Go ahead? [y/N] ") {
 		t.Fatalf("no question in %q", said.String())
 	}
-	for _, line := range []string{`+ hourly  {"every":"1h"}`, "~ nightly", `spec: {"cron":"0 2 * * *"} → {"cron":"0 3 * * *"}`, "This would apply 2 changes:"} {
+	for _, line := range []string{`+ hourly  task sweep on queue default: {"every":"1h"}`, "~ nightly", `spec: {"cron":"0 2 * * *"} → {"cron":"0 3 * * *"}`, "This would apply 2 changes:"} {
 		if !strings.Contains(said.String(), line) {
 			t.Errorf("no %q in %q", line, said.String())
 		}

@@ -66,11 +66,15 @@ var foreseenSheet = output.Sheet[foreseen]{Noun: "schedule", Columns: []output.C
 }}
 
 // lineSheet has a line for each run. A spec that stands nowhere has no id, and only what is in a file changes something.
-func lineSheet(named, withChange bool) *output.Sheet[foreseenRun] {
+func (a *App) lineSheet(named, withChange bool) *output.Sheet[foreseenRun] {
+	layout := time.RFC3339Nano
+	if a.forPeople() {
+		layout = "Mon 2006-01-02 15:04:05"
+	}
 	return &output.Sheet[foreseenRun]{Noun: "schedule", Columns: []output.Column[foreseenRun]{
 		{Header: "ID", Value: func(r foreseenRun) any { return optional(r.of.id) }, Name: true, Data: !named},
 		{Header: "Change", Value: func(r foreseenRun) any { return r.of.change }, Wide: !withChange},
-		{Header: "Local", Value: func(r foreseenRun) any { return r.local("Mon 2006-01-02 15:04:05") }},
+		{Header: "Local", Value: func(r foreseenRun) any { return r.local(layout) }},
 		{Header: "UTC", Key: "utc", Value: func(r foreseenRun) any { return r.at.UTC() }},
 		{Header: "Offset", Value: func(r foreseenRun) any { return r.local("-07:00") }},
 		{Header: "Jitter", Value: func(r foreseenRun) any { return r.jitter }},
@@ -144,7 +148,7 @@ func (o *dryRunOptions) run(cmd *cobra.Command, a *App, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.printForeseen(list, lineSheet(true, given("file")))
+	return a.printForeseen(list, a.lineSheet(true, given("file")))
 }
 
 func (o *dryRunOptions) ofSpec(a *App) error {
@@ -164,7 +168,7 @@ func (o *dryRunOptions) ofSpec(a *App) error {
 	}
 	f := foreseen{spec: parsed.String(), zone: zone.String(), change: "spec"}
 	f.foresee(scheduler.Timing{Spec: parsed, Zone: zone}, o.after(time.Now()), o.count.Value)
-	return a.printForeseen([]foreseen{f}, lineSheet(false, false))
+	return a.printForeseen([]foreseen{f}, a.lineSheet(false, false))
 }
 
 func (o *dryRunOptions) after(now time.Time) time.Time {
@@ -194,15 +198,13 @@ func (o *dryRunOptions) ofDatabase(ctx context.Context, a *App, ids []string) ([
 		}
 		found[s.ID] = true
 		f := foreseen{id: s.ID, task: s.Task, spec: s.Spec, zone: s.Zone, change: scheduler.KindSame}
-		switch {
+		switch status := s.Status(now); {
 		case s.Broken != nil:
 			a.Printer.Note("schedule %q cannot be understood: %v", s.ID, s.Broken)
 			list = append(list, f)
 			continue
-		case !s.Enabled:
-			a.Printer.Note("schedule %q is off; these would be its runs", s.ID)
-		case s.PausedWhy != "":
-			a.Printer.Note("schedule %q is paused (%s); these would be its runs", s.ID, s.PausedWhy)
+		case status == scheduler.StatusDisabled, status == scheduler.StatusPaused, status == scheduler.StatusRejected:
+			a.Printer.Note("schedule %q is %s; these would be its runs", s.ID, status)
 		}
 		f.foresee(s.Timing(), o.after(now), o.count.Value)
 		list = append(list, f)
@@ -233,7 +235,7 @@ func (o *dryRunOptions) ofFile(ctx context.Context, a *App, ids []string) ([]for
 		reason := fault.From(err, a.database.Target())
 		a.warn(fault.New(fault.ExitUnavailable, "database_unknown", "what is new or changed is not known: %s", reason).About("database"))
 	}
-	q, err := queue.New(a.producerConfig(nil))
+	q, err := a.checker()
 	if err != nil {
 		return nil, err
 	}

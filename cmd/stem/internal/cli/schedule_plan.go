@@ -26,11 +26,20 @@ func fromFile(f *pflag.FlagSet, into *string, usage string) {
 	f.StringVarP(into, "file", "f", "", usage+": YAML or JSON, - for stdin")
 }
 
-// scheduleFile reads and checks a file, without any database. Its errors are faults.
-func (a *App) scheduleFile(path string) (*schedulefile.File, error) {
+// checker says what jobs are by these settings. It has no key, and enqueues nothing.
+func (a *App) checker() (*queue.Queue, error) {
 	q, err := queue.New(a.producerConfig(nil))
 	if err != nil {
 		return nil, fault.Config("bad_setting", "%s", plain(err)).Because(err)
+	}
+	return q, nil
+}
+
+// scheduleFile reads and checks a file, without any database. Its errors are faults.
+func (a *App) scheduleFile(path string) (*schedulefile.File, error) {
+	q, err := a.checker()
+	if err != nil {
+		return nil, err
 	}
 	var f *schedulefile.File
 	if path == "-" {
@@ -82,13 +91,17 @@ func (a *App) printPlan(p *scheduler.Plan, f *schedulefile.File) error {
 	if !a.forPeople() {
 		return output.List(a.Printer, &changeSheet, output.Rows(p.Changes))
 	}
+	q, err := a.checker()
+	if err != nil {
+		return err
+	}
 	same := 0
 	for _, c := range p.Changes {
 		var lines []string
 		tone := output.Plain
 		switch c.Kind {
 		case scheduler.KindNew:
-			tone, lines = output.Good, []string{"+ " + c.ID + "  " + described(f, c.ID)}
+			tone, lines = output.Good, []string{"+ " + c.ID + "  " + described(q, f, c.ID)}
 		case scheduler.KindPruned:
 			tone, lines = output.Bad, []string{"- " + c.ID}
 		case scheduler.KindChanged:
@@ -114,22 +127,20 @@ func (a *App) printPlan(p *scheduler.Plan, f *schedulefile.File) error {
 	return a.Printer.Line(output.Faint, fmt.Sprintf("= %d unchanged", same))
 }
 
-// described says what a new schedule does: task report, {"cron":"0 2 * * *"} in Europe/Berlin.
-func described(f *schedulefile.File, id string) string {
-	for _, e := range f.Entries {
-		if e.ID != id {
-			continue
-		}
-		text := e.Spec
-		if parsed, err := spec.Parse(e.Spec); err == nil {
-			text = parsed.String()
-		}
-		if e.Zone != "" {
-			text += " in " + e.Zone
-		}
-		return text
+// described says what a new schedule does: task report on queue slow: {"cron":"0 2 * * *"} in Europe/Berlin.
+func described(q *queue.Queue, f *schedulefile.File, id string) string {
+	i := slices.IndexFunc(f.Entries, func(e scheduler.Entry) bool { return e.ID == id })
+	e := f.Entries[i]
+	job, err := q.Template(e.Job)
+	parsed, err2 := spec.Parse(e.Spec)
+	if err := errors.Join(err, err2); err != nil {
+		return err.Error() // it has been checked
 	}
-	return ""
+	text := fmt.Sprintf("task %s on queue %s: %s", job.Task, job.Queue, parsed)
+	if e.Zone != "" {
+		text += " in " + e.Zone
+	}
+	return text
 }
 
 func orNothing(s string) string {
@@ -227,11 +238,11 @@ func (a *App) unserved(ctx context.Context, entries []scheduler.Entry, add func(
 	for _, t := range tasks {
 		known["task "+t.Name] = true
 	}
-	q, err := queue.New(a.producerConfig(nil))
+	q, err := a.checker()
 	if err != nil {
 		return err
 	}
-	var missing []string // queue mail, task report
+	var missing []string // queue mail, task report: in the order of the file
 	where := map[string][]string{}
 	for _, e := range entries {
 		template, err := q.Template(e.Job)
@@ -248,7 +259,6 @@ func (a *App) unserved(ctx context.Context, entries []scheduler.Entry, add func(
 			where[name] = append(where[name], e.ID)
 		}
 	}
-	slices.Sort(missing)
 	for _, name := range missing {
 		field, value, _ := strings.Cut(name, " ")
 		verb, ids := "serves queue", where[name]

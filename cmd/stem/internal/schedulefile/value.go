@@ -206,13 +206,14 @@ func (r *reader) integer(e item) (int, bool) {
 }
 
 func got(s string, k kind) string {
-	switch {
-	case k == compound:
+	switch k {
+	case compound:
 		return ""
-	case k == null:
+	case null:
 		return ", got nothing"
-	case k == text:
+	case text:
 		return ", got " + quote(s)
+	case number, boolean, doubtful:
 	}
 	return ", got " + clip(s)
 }
