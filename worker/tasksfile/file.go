@@ -9,10 +9,11 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/stemqueue/stem/internal/yamltree"
 )
 
 const (
-	maxFileBytes     = 1 << 20
 	defaultKillGrace = 5 * time.Second
 	defaultTimeout   = 30 * time.Second
 )
@@ -75,7 +76,7 @@ func Load(path string) (*File, error) {
 		return nil, fmt.Errorf("tasks file %s: %w", path, bare(err))
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, yamltree.MaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("tasks file %s: %w", path, bare(err))
 	}

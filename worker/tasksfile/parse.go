@@ -2,23 +2,19 @@ package tasksfile
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/stemqueue/stem/internal/nearest"
+	"github.com/stemqueue/stem/internal/yamltree"
 )
 
-// maxDepth is far above what a tasks file needs. The parser recurses, and a megabyte of brackets would end the process.
+// maxDepth is far above what a tasks file needs.
 const maxDepth = 20
 
 // reading is one file on its way through the checks.
@@ -61,81 +57,18 @@ func Parse(name string, data []byte) (*File, error) {
 
 // tree returns the root of the one document, nil when there is a problem.
 func (r *reading) tree(data []byte) ast.Node {
-	switch {
-	case len(data) > maxFileBytes:
-		r.add(nil, "larger than 1 MiB")
-		return nil
-	case !utf8.Valid(data):
-		line, col := 1, 1
-		for rest := data; ; {
-			c, size := utf8.DecodeRune(rest)
-			if c == utf8.RuneError && size == 1 {
-				break
-			}
-			if col++; c == '\n' {
-				line, col = line+1, 1
-			}
-			rest = rest[size:]
+	root, _, wrong := yamltree.Parse(data, maxDepth)
+	for _, m := range wrong {
+		var t *token.Token
+		if m.Line > 0 {
+			t = &token.Token{Position: &token.Position{Line: m.Line, Column: m.Column}}
 		}
-		r.add(&token.Token{Position: &token.Position{Line: line, Column: col}}, "not UTF-8")
-		return nil
+		r.add(t, "%s", m.Text)
 	}
-	tokens := lexer.Tokenize(string(data))
-	if r.refuse(tokens); len(r.problems) > 0 {
-		return nil
-	}
-	parsed, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
-			r.add(syntax.Token, "%s", syntax.Message)
-		} else {
-			r.add(nil, "not YAML")
-		}
-		return nil
-	}
-	docs := slices.DeleteFunc(slices.Clone(parsed.Docs), func(d *ast.DocumentNode) bool { return d.Body == nil })
-	switch len(docs) {
-	case 0:
+	if root == nil && len(wrong) == 0 {
 		r.add(nil, "no tasks")
-		return nil
-	case 1:
-		return docs[0].Body
-	default:
-		r.add(docs[1].Body.GetToken(), "a second document; want one")
-		return nil
 	}
-}
-
-// refuse finds what a tasks file has no use for and what is dangerous to parse.
-func (r *reading) refuse(tokens token.Tokens) {
-	depth, run := 0, 0 // of brackets; of "- - -" in one line
-	line := 0
-	for _, t := range tokens {
-		switch t.Type { //nolint:exhaustive // the others are harmless
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			r.add(t, "anchors, aliases and merge keys are not supported; write the value out")
-		case token.TagType, token.DirectiveType:
-			r.add(t, "tags and directives are not supported")
-		case token.InvalidType:
-			r.add(t, "%s", cmp.Or(t.Error, "not YAML"))
-			return
-		case token.SequenceStartType, token.MappingStartType:
-			depth++
-		case token.SequenceEndType, token.MappingEndType:
-			depth--
-		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
-			if t.Position.Line != line {
-				line, run = t.Position.Line, 0
-			}
-			if depth == 0 {
-				run++
-			}
-		}
-		if depth > maxDepth || run > maxDepth || t.Position.IndentNum > 10*maxDepth {
-			r.add(t, "nested too deep")
-			return
-		}
-	}
+	return root
 }
 
 // entry is one key of a mapping with its value.

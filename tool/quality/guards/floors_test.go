@@ -22,7 +22,7 @@ var ground = map[string][]string{
 	"signing":  {module + "/internal/keylist", module + "/internal/nearest", module + "/internal/secretfile"}, // standard library only, too
 	"routing":  {"github.com/goccy/go-yaml"},
 	"db":       {"github.com/jackc/pgx", "github.com/jackc/pgerrcode", "github.com/pressly/goose", module + "/internal"},
-	"internal": {"github.com/jackc/pgx", "github.com/google/uuid", "golang.org/x/sync", "golang.org/x/sys", module + "/internal", module + "/scripts"},
+	"internal": {"github.com/jackc/pgx", "github.com/google/uuid", "golang.org/x/sync", "golang.org/x/sys", "github.com/goccy/go-yaml", module + "/internal", module + "/scripts"},
 }
 
 // A fence keeps modules to some directories. It looks through foreign packages: importing one that imports a fenced

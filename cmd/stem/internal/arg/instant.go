@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -100,6 +101,8 @@ func parseTime(s string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	switch {
+	case err != nil && strings.HasSuffix(err.Error(), "out of range"):
+		return time.Time{}, fmt.Errorf("no such date or time, got %q", clip(s))
 	case err != nil:
 		return time.Time{}, fmt.Errorf("want RFC 3339 (2026-01-02T15:04:05Z), got %q", clip(s))
 	case t.Year() < 2000 || t.Year() > 2200:

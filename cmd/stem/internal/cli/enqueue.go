@@ -114,10 +114,7 @@ func newEnqueue(a *App) *cobra.Command {
 
 // producer encrypts, signs and enqueues as the settings say.
 func (a *App) producer() (*queue.Queue, error) {
-	q, err := queue.New(queue.Config{
-		Signer: a.Config.Keys, Encryption: a.Config.Encryption,
-		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
-	})
+	q, err := queue.New(a.producerConfig(a.Config.Keys))
 	switch {
 	case errors.Is(err, signing.ErrNoKey):
 		return nil, fault.Config("no_signing_key", "%s", plain(err)).About("STEM_SIGNING_ACTIVE_KEY").Because(err).
@@ -126,6 +123,14 @@ func (a *App) producer() (*queue.Queue, error) {
 		return nil, fault.Config("bad_setting", "%s", plain(err)).Because(err)
 	}
 	return q, nil
+}
+
+// producerConfig is what the settings say of what is enqueued.
+func (a *App) producerConfig(signer *signing.Ring) queue.Config {
+	return queue.Config{
+		Signer: signer, Encryption: a.Config.Encryption,
+		DefaultQueue: a.Config.DefaultQueue, DefaultMaxAttempts: a.Config.DefaultMaxAttempts, MaxPayloadBytes: a.Config.MaxPayloadBytes,
+	}
 }
 
 func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {

@@ -24,7 +24,7 @@ var commands = []Command{
 	newMigrate, newRoles,
 	newEnqueue,
 	newWorker,
-	newJob, newQueue, newDLQ, newTasks,
+	newJob, newQueue, newDLQ, newTasks, newSchedule,
 	newHealth, newDoctor,
 	newSigning,
 	newBench,
@@ -109,16 +109,24 @@ func (a *App) prepare(cmd *cobra.Command, _ []string) error {
 	a.Timeout = a.global.timeout.Value
 	asked := cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd // by a shell, which wants no errors
 	if cmd.Annotations[markStandalone] == "" && !asked {
-		if err := a.loadConfig(cmd); err != nil {
+		if err := a.configure(cmd); err != nil {
 			return err
 		}
-		a.Log = a.newLogger(cmd)
-		a.daemon = cmd.Annotations[markDaemon] != ""
-		a.insecureBanner(cmd.Context())
 	}
 	if cmd.Annotations[markDaemon] == "" {
 		cmd.SetContext(a.bounded(cmd.Context()))
 	}
+	return nil
+}
+
+// configure reads the settings. A standalone command may call it when it finds that it needs them.
+func (a *App) configure(cmd *cobra.Command) error {
+	if err := a.loadConfig(cmd); err != nil {
+		return err
+	}
+	a.Log = a.newLogger(cmd)
+	a.daemon = cmd.Annotations[markDaemon] != ""
+	a.insecureBanner(cmd.Context())
 	return nil
 }
 

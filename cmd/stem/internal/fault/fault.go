@@ -19,6 +19,7 @@ type Error struct {
 	Message string // lower case, no trailing stop
 	Source  string // where the mistake is: "flag --limit", "STEM_CONCURRENCY", "stem.yaml:4:3"
 	Hint    string // what to do next; may be empty
+	Excerpt string // lines of what was read, which show where in it the mistake is; for people only
 	Exit    int    // one of the Exit constants
 	Cause   error  // what lies underneath; never printed
 }
@@ -37,6 +38,12 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 // About names where the mistake is and returns e.
 func (e *Error) About(source string) *Error {
 	e.Source = source
+	return e
+}
+
+// Showing sets the excerpt and returns e.
+func (e *Error) Showing(excerpt string) *Error {
+	e.Excerpt = excerpt
 	return e
 }
 
@@ -86,7 +93,7 @@ func Exit(err error) int {
 	return ExitInternal
 }
 
-// Print writes err for people: a line per problem, then its hint. Control characters are escaped, because messages
+// Print writes err for people: a line per problem, then its excerpt and its hint. Control characters are escaped, because messages
 // quote what others wrote.
 func Print(w io.Writer, err error) {
 	for _, f := range flatten(err) {
@@ -94,6 +101,9 @@ func Print(w io.Writer, err error) {
 			continue
 		}
 		fmt.Fprintf(w, "stem: %s\n", escape.Text(f.Message))
+		for line := range strings.Lines(f.Excerpt) {
+			fmt.Fprintf(w, "    %s\n", escape.Text(strings.TrimSuffix(line, "\n")))
+		}
 		if f.Hint != "" {
 			fmt.Fprintf(w, "  hint: %s\n", escape.Text(f.Hint))
 		}

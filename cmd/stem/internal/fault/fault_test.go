@@ -150,11 +150,11 @@ func TestFromLeavesFaultsAlone(t *testing.T) {
 
 func TestPrint(t *testing.T) {
 	t.Parallel()
-	one := fault.Usage("bad_flag", "--x: bad \x1b[2J").About("flag --x").WithHint("try y")
+	one := fault.Usage("bad_flag", "--x: bad \x1b[2J").About("flag --x").WithHint("try y").Showing("a\tb\n  ^")
 	two := fault.Config("other", "second")
 	var b bytes.Buffer
 	fault.Print(&b, errors.Join(one, two))
-	if got, want := b.String(), "stem: --x: bad \\x1b[2J\n  hint: try y\nstem: second\n"; got != want {
+	if got, want := b.String(), "stem: --x: bad \\x1b[2J\n    a\\tb\n      ^\n  hint: try y\nstem: second\n"; got != want {
 		t.Errorf("Print wrote %q, want %q", got, want)
 	}
 	b.Reset()

@@ -384,3 +384,20 @@ func TestProse(t *testing.T) {
 		}
 	}
 }
+
+func TestLine(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, colour := range []bool{false, true} {
+		p := output.Printer{Out: &b, Colour: colour}
+		if err := p.Line(output.Bad, "- a\x1b[2J"); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Line(output.Plain, "= b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := b.String(), "- a\\x1b[2J\n= b\n\x1b[1;31m- a\\x1b[2J\x1b[m\n= b\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -31,3 +31,13 @@ func (p *Printer) Prose(s string) error {
 	_, err := io.WriteString(p.Out, s+"\n")
 	return err
 }
+
+// Line writes a line in a tone, where there is colour.
+func (p *Printer) Line(tone Tone, s string) error {
+	s = escape.Text(s)
+	if style, ok := tones[tone]; ok && p.Colour {
+		s = style.Render(s)
+	}
+	_, err := io.WriteString(p.Out, s+"\n")
+	return err
+}
