@@ -133,11 +133,13 @@ func (t *Table) compare(before, after *order, broken error) []Field {
 	switch {
 	case err != nil:
 		list = append(list, Field{"args", "(encrypted with a key that is not here)", abbreviated(a.Payload)})
+	case !bytes.Equal(payload, a.Payload) && t.encrypts(): // who wants them to be a secret does not want them in the log of a pipeline
+		list = append(list, Field{"args", "(not shown, since encryption is on)", "(changed)"})
 	case !bytes.Equal(payload, a.Payload):
 		list = append(list, Field{"args", abbreviated(payload), abbreviated(a.Payload)})
 	}
 	add("codec", codec, a.Codec)
-	if t.config.Encryption != nil && t.config.Encryption.On() && err == nil && codec == b.Codec {
+	if t.encrypts() && err == nil && codec == b.Codec {
 		list = append(list, Field{"encryption", "off", "on"})
 	}
 	if !maps.Equal(b.Headers, a.Headers) {
@@ -159,6 +161,8 @@ func (t *Table) compare(before, after *order, broken error) []Field {
 	}
 	return append(list, before.terms.compare(after.terms)...)
 }
+
+func (t *Table) encrypts() bool { return t.config.Encryption != nil && t.config.Encryption.On() }
 
 func (t terms) compare(a terms) []Field {
 	var list []Field

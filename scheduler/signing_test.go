@@ -1,6 +1,7 @@
 package scheduler_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -166,6 +167,10 @@ func TestPayloadsAreEncryptedAtRest(t *testing.T) {
 	}
 	if p := l.apply(hourly("a", func(e *scheduler.Entry) { e.Job = queue.Raw("t", []byte(`{"secret":"canary"}`), "") })); !p.IsEmpty() {
 		t.Errorf("applied again: %+v", p.Changes)
+	}
+	p, err := l.table.Plan(t.Context(), false, hourly("a", func(e *scheduler.Entry) { e.Job = queue.Raw("t", []byte(`{"secret":"other"}`), "") }))
+	if err != nil || p.Changes[0].Fields[0].Name != "args" || strings.Contains(fmt.Sprint(p.Changes[0].Fields), "secret") {
+		t.Errorf("a plan shows what is encrypted: %+v, %v", p, err)
 	}
 	for _, change := range []func() (bool, error){
 		func() (bool, error) { return l.table.Disable(t.Context(), "a", "") },
