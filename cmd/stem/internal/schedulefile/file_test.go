@@ -334,3 +334,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTheExampleIsRead(t *testing.T) {
+	t.Parallel()
+	f, err := schedulefile.Load("../../../../examples/schedules/schedules.yaml", newQueue(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Entries) != 5 {
+		t.Errorf("%d entries", len(f.Entries))
+	}
+}
