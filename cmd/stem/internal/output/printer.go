@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -62,7 +63,7 @@ func List[T any](p *Printer, s *Sheet[T], rows iter.Seq2[T, error]) error {
 		return err
 	}
 	if n == 0 {
-		p.Note("no %s", s.plural())
+		p.Note("%s", cmp.Or(s.Empty, "no "+s.plural()))
 	}
 	return nil
 }
