@@ -23,7 +23,7 @@ var commands = []Command{
 	newDev,
 	newMigrate, newRoles,
 	newEnqueue,
-	newWorker,
+	newWorker, newScheduler,
 	newJob, newQueue, newDLQ, newTasks,
 	newHealth, newDoctor,
 	newSigning,
