@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/scheduler"
 	"github.com/stemqueue/stem/signing"
@@ -45,18 +48,63 @@ func standing(ts *testscript.TestScript, neg bool, args []string) {
 			environ = append(environ, name+"="+value)
 		}
 	}
+	ts.Check(applySchedule(context.Background(), ts.Getenv(ownerURL), environ, e))
+}
+
+// applySchedule applies an entry with the keys of an environment.
+func applySchedule(ctx context.Context, url string, environ []string, e scheduler.Entry) error {
 	ring, err := signing.FromEnviron(environ)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	codec, err := encryption.FromEnviron(environ)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	q, err := queue.New(queue.Config{Signer: ring, Encryption: codec})
-	ts.Check(err)
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, ts.Getenv(ownerURL))
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
 	defer conn.Close(ctx)
 	table := scheduler.NewTable(conn, q, scheduler.TableConfig{Keys: ring, Encryption: codec})
 	plan, err := table.Plan(ctx, false, e)
-	ts.Check(err)
-	ts.Check(table.Apply(ctx, plan, "test"))
+	if err != nil {
+		return err
+	}
+	return table.Apply(ctx, plan, "test")
+}
+
+// Off a terminal a list of schedules appends those that changed, as JSON lines: how long it is until the next run is no change.
+func TestWatchSchedules(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	if err := applySchedule(t.Context(), url, nil, scheduler.Entry{ID: "yearly", Spec: "@yearly", Job: queue.Raw("t", []byte("{}"), "")}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := stemCommand(t, pgtest.Login(t, url, "observer"), "schedule", "list", "--watch", "--interval", "100ms")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := &watching{cmd, bufio.NewScanner(out)}
+	w.until(t, `"id":"yearly"`, `"status":"active"`)
+	for range 5 { // looks of another command, so that this one has had time for as many
+		if text, err := stemCommand(t, url, "observe", "schedules").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	if text, err := stemCommand(t, url, "schedule", "disable", "yearly").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if line := w.until(t, ``); !strings.Contains(line, `"status":"disabled"`) {
+		t.Errorf("the second line is %s", line)
+	}
+	w.interrupt(t)
 }

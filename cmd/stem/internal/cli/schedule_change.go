@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -189,12 +191,18 @@ func newScheduleDelete(a *App) *cobra.Command {
 			return err
 		}
 		if err := table.Delete(ctx, change.Reason, ids...); err != nil {
-			return scheduleFault(ctx, table, ids[0], err)
+			return scheduleFault(ctx, table, meant(ids, err), err)
 		}
 		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "deleted")))
 	})
 	change.Bind(cmd.Flags())
 	return cmd
+}
+
+// meant is the one of several that an error is about.
+func meant(ids []string, err error) string {
+	i := slices.IndexFunc(ids, func(id string) bool { return strings.Contains(err.Error(), strconv.Quote(id)) })
+	return ids[max(i, 0)]
 }
 
 func allOf(ids []string, outcome string) []scheduleResult {
@@ -238,7 +246,7 @@ func newScheduleResign(a *App) *cobra.Command {
 			return err
 		}
 		if _, err := table.Resign(ctx, change.Reason, reviewed, ids...); err != nil {
-			return scheduleFault(ctx, table, ids[0], err)
+			return scheduleFault(ctx, table, meant(ids, err), err)
 		}
 		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "resigned")))
 	})

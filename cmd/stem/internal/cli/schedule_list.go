@@ -32,7 +32,7 @@ var scheduleStatuses = []string{
 // newStanding judges a schedule by what a scheduler met when it was last due, and by its signature as it is now, where that is known.
 func newStanding(s *scheduler.Schedule, now time.Time, v *scheduler.Verdict) standing {
 	r := standing{Schedule: *s, status: s.Status(now), now: now}
-	if v != nil && v.Version == s.Version && s.Enabled && s.Broken == nil {
+	if v != nil && v.Version == s.Version && s.Enabled && s.Broken == nil && r.status != scheduler.StatusFinished {
 		switch v.Action {
 		case signing.Bury:
 			r.status, r.why = scheduler.StatusRejected, v.Reason+": "+v.Detail
