@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -82,7 +83,7 @@ func applySchedule(ctx context.Context, url string, environ []string, e schedule
 func TestWatchSchedules(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	if err := applySchedule(t.Context(), url, nil, scheduler.Entry{ID: "yearly", Spec: "@yearly", Job: queue.Raw("t", []byte("{}"), "")}); err != nil {
+	if err := applySchedule(t.Context(), url, nil, scheduler.Entry{ID: "rare", Spec: "every:47h", Job: queue.Raw("t", []byte("{}"), "")}); err != nil {
 		t.Fatal(err)
 	}
 	cmd := stemCommand(t, pgtest.Login(t, url, "observer"), "schedule", "list", "--watch", "--interval", "100ms")
@@ -94,13 +95,13 @@ func TestWatchSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &watching{cmd, bufio.NewScanner(out)}
-	w.until(t, `"id":"yearly"`, `"status":"active"`)
-	for range 5 { // looks of another command, so that this one has had time for as many
+	w.until(t, `"id":"rare"`, `"status":"active"`)
+	for begun := time.Now(); time.Since(begun) < 1200*time.Millisecond; { // looks of another command: this one has had time for some in another second
 		if text, err := stemCommand(t, url, "observe", "schedules").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
-	if text, err := stemCommand(t, url, "schedule", "disable", "yearly").CombinedOutput(); err != nil {
+	if text, err := stemCommand(t, url, "schedule", "disable", "rare").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	if line := w.until(t, ``); !strings.Contains(line, `"status":"disabled"`) {

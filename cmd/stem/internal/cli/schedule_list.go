@@ -29,15 +29,13 @@ var scheduleStatuses = []string{
 	scheduler.StatusRejected, scheduler.StatusFailing, scheduler.StatusOverdue,
 }
 
-// newStanding judges a schedule by what a scheduler met when it was last due, and by its signature as it is now, where that is known.
-func newStanding(s *scheduler.Schedule, now time.Time, v *scheduler.Verdict) standing {
+// newStanding judges a schedule by what a scheduler met when it was last due, or by a refusal of its signature as it is now.
+func newStanding(s *scheduler.Schedule, now time.Time, refusal *scheduler.Verdict) standing {
 	r := standing{Schedule: *s, status: s.Status(now), now: now}
-	if v != nil && v.Version == s.Version && s.Enabled && s.Broken == nil && r.status != scheduler.StatusFinished {
-		switch v.Action {
-		case signing.Bury:
-			r.status, r.why = scheduler.StatusRejected, v.Reason+": "+v.Detail
-		case signing.Release:
-			r.status, r.why = scheduler.StatusFailing, v.Reason+": "+v.Detail
+	if refusal != nil && refusal.Version == s.Version && s.Enabled && s.Broken == nil && r.status != scheduler.StatusFinished {
+		r.status, r.why = scheduler.StatusRejected, refusal.Reason+": "+refusal.Detail
+		if refusal.Action == signing.Release {
+			r.status = scheduler.StatusFailing // tried again, for the key may come
 		}
 	}
 	if r.why != "" {

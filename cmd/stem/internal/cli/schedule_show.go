@@ -173,7 +173,7 @@ func (a *App) showSchedule(ctx context.Context, name string) error {
 		return err
 	}
 	d := scheduleDetail{standing: newStanding(s, now, refused[id]), job: *s.Job}
-	if s.Enabled {
+	if !s.DueAt.IsZero() {
 		d.next = nextRuns(s.Timing(), now)
 	}
 	for run, err := range limited(table.History(ctx, scheduler.RunFilter{Schedule: id}), shown, func(scheduler.Run) {}) {

@@ -45,13 +45,13 @@ func specWords(text string) string {
 		}
 		return words
 	case s.Calendar != nil:
-		words := "calendar"
+		words := []string{"calendar"}
 		for _, key := range []string{"months", "weekdays", "monthdays", "hours", "minutes"} {
 			if list := s.Calendar[key]; len(list) > 0 {
-				words += " " + key + " " + strings.Join(calendarWords(key, list), ",")
+				words = append(words, key, strings.Join(calendarWords(key, list), ","))
 			}
 		}
-		return words
+		return strings.Join(words, " ")
 	}
 	return text
 }
