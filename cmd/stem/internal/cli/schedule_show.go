@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,15 +24,15 @@ type scheduleDetail struct {
 type nextRun struct {
 	at     time.Time // in the zone of the schedule
 	jitter time.Duration
-	notes  []string
+	note   string
 }
 
 var nextRunSheet = output.Sheet[nextRun]{Noun: "run", Columns: []output.Column[nextRun]{
 	{Header: "UTC", Key: "utc", Value: func(r nextRun) any { return r.at }, Name: true},
-	{Header: "Local", Value: func(r nextRun) any { return r.at.Format("2006-01-02T15:04:05") }},
+	{Header: "Local", Value: func(r nextRun) any { return r.at.Format(time.RFC3339) }},
 	{Header: "Offset", Value: func(r nextRun) any { return r.at.Format("-07:00") }},
 	{Header: "Jitter", Value: func(r nextRun) any { return r.jitter }},
-	{Header: "Note", Value: func(r nextRun) any { return r.notes }},
+	{Header: "Note", Value: func(r nextRun) any { return optional(r.note) }},
 }}
 
 const shown = 5 // runs to come, and runs of the ledger
@@ -47,11 +48,12 @@ func nextRuns(t scheduler.Timing, after time.Time) []nextRun {
 		if !ok {
 			break
 		}
-		r := nextRun{at: run.At, jitter: t.Delay(run.At)}
+		var notes []string
 		for _, n := range run.Notes {
-			r.notes = append(r.notes, n.String())
+			notes = append(notes, n.String())
 		}
-		list, after = append(list, r), run.At
+		list = append(list, nextRun{at: run.At, jitter: t.Delay(run.At), note: strings.Join(notes, "; ")})
+		after = run.At
 	}
 	return list
 }
