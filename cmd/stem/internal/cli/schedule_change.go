@@ -193,7 +193,7 @@ func newScheduleDelete(a *App) *cobra.Command {
 		if err := table.Delete(ctx, change.Reason, ids...); err != nil {
 			return scheduleFault(ctx, table, meant(ids, err), err)
 		}
-		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "deleted")))
+		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "deleted", nil)))
 	})
 	change.Bind(cmd.Flags())
 	return cmd
@@ -205,10 +205,10 @@ func meant(ids []string, err error) string {
 	return ids[max(i, 0)]
 }
 
-func allOf(ids []string, outcome string) []scheduleResult {
+func allOf(ids []string, outcome string, signed *bool) []scheduleResult {
 	var list []scheduleResult
 	for _, id := range ids {
-		list = append(list, scheduleResult{id: id, outcome: outcome, done: true})
+		list = append(list, scheduleResult{id: id, outcome: outcome, done: true, signed: signed})
 	}
 	return list
 }
@@ -248,7 +248,7 @@ func newScheduleResign(a *App) *cobra.Command {
 		if _, err := table.Resign(ctx, change.Reason, reviewed, ids...); err != nil {
 			return scheduleFault(ctx, table, meant(ids, err), err)
 		}
-		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "resigned")))
+		return output.List(a.Printer, &scheduleResultSheet, output.Rows(allOf(ids, "resigned", new(true))))
 	})
 	cmd.Flags().BoolVar(&every, "all", false, "every schedule")
 	cmd.Flags().BoolVar(&reviewed, "reviewed", false, "somebody has looked at what would run: sign it whatever its signature")
