@@ -68,6 +68,7 @@ type Schedule struct {
 	Task, Queue string
 	Description string
 	Key         string // that it says it was signed with; "" where it is not
+	Algorithm   string // of the signature
 	Job         *Job   // nil from List
 	UpdatedAt   time.Time
 	UpdatedBy   string // the login
@@ -77,6 +78,7 @@ type Schedule struct {
 	LastAt    time.Time // the latest that was decided
 	QueuedAt  time.Time // one that waits for the run before to end
 	LastJob   uuid.UUID
+	LastDrift *time.Duration // of that job: see Run.Drift; nil where the ledger does not know it any more, and from Get
 	Fired     int64
 	PausedAt  time.Time
 	PausedWhy string
@@ -171,6 +173,9 @@ func (t *Table) listed(r *store.ListSchedulesRow) *Schedule {
 		LastJob: r.LastJob, Fired: r.Fired, PausedAt: r.PausedAt, PausedWhy: r.PausedWhy, Refused: r.Refused, Failed: r.Failed,
 	})
 	s.Job = nil
+	if r.DriftUs.Valid {
+		s.LastDrift = new(span(r.DriftUs.Int64))
+	}
 	return s
 }
 
@@ -222,7 +227,7 @@ func (t *Table) schedule(r *store.ReadSchedulesRow) *Schedule {
 	m := &o.message
 	s := &Schedule{
 		ID: r.ID, Version: r.Version, Enabled: r.Enabled, Spec: r.Spec, Zone: r.Zone, Policies: o.terms.Policies, Jitter: m.Jitter,
-		ExpireAt: m.End, Task: r.Task, Queue: r.Queue, Description: r.Description, Key: r.SigKeyID,
+		ExpireAt: m.End, Task: r.Task, Queue: r.Queue, Description: r.Description, Key: r.SigKeyID, Algorithm: r.SigAlg,
 		UpdatedAt: instant(r.UpdatedAt), UpdatedBy: r.UpdatedBy,
 		DueAt: instant(r.DueAt), NextAt: instant(r.NextAt), LastAt: instant(r.LastAt), QueuedAt: instant(r.QueuedAt), LastJob: r.LastJob,
 		Fired: r.Fired, PausedAt: instant(r.PausedAt), PausedWhy: r.PausedWhy, Refused: r.Refused, Failed: r.Failed, Broken: err,

@@ -25,6 +25,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/internal/pgtest"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/scheduler"
 )
 
 // canary is something that must not come out, in every form in which it could.
@@ -139,7 +141,7 @@ func (a *aviary) run(env map[string]string, args ...string) (stdout string, code
 	var out, errors bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errors
 	_ = cmd.Run() // the code says it
-	shows := slices.ContainsFunc([]string{"job show", "dlq show", "dlq export", "job wait"}, func(c string) bool {
+	shows := slices.ContainsFunc([]string{"job show", "dlq show", "dlq export", "job wait", "schedule show"}, func(c string) bool {
 		return strings.HasPrefix(strings.Join(args, " "), c)
 	})
 	from := "stem " + strings.Join(args, " ")
@@ -155,8 +157,30 @@ func (a *aviary) run(env map[string]string, args ...string) (stdout string, code
 // worker runs a worker until the returned function has sent it the signal.
 func (a *aviary) worker(env map[string]string, node string) (stop func(syscall.Signal)) {
 	a.t.Helper()
-	cmd := a.command(env, "worker", "run", "-v", "--tasks-file", "tasks.yaml", "--node", node)
-	cmd.Stdout, cmd.Stderr = sink{a, "worker " + node}, sink{a, "worker " + node}
+	return a.daemon(env, "worker", "run", "-v", "--tasks-file", "tasks.yaml", "--node", node)
+}
+
+// standing applies a schedule that is due each second.
+func (a *aviary) standing(env map[string]string, id, task, payload string) {
+	a.t.Helper()
+	text, err := os.ReadFile(payload)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	var environ []string
+	for name, value := range env {
+		environ = append(environ, name+"="+value)
+	}
+	e := scheduler.Entry{ID: id, Spec: "every:1s", Job: queue.Raw(task, text, "")}
+	if err := applySchedule(a.t.Context(), a.owner.Config().ConnString(), environ, e); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *aviary) daemon(env map[string]string, args ...string) (stop func(syscall.Signal)) {
+	a.t.Helper()
+	cmd, from := a.command(env, args...), strings.Join(args, " ")
+	cmd.Stdout, cmd.Stderr = sink{a, from}, sink{a, from}
 	if err := cmd.Start(); err != nil {
 		a.t.Fatal(err)
 	}

@@ -44,8 +44,8 @@ func TestCanary(t *testing.T) {
 	plain := a.keys()
 	delete(plain, "STEM_ENCRYPTION_KEYS")
 	a.work(plain, "plain", payload, syscall.SIGQUIT)
-	a.searchTables("jobs.payload", "dead.payload")
-	if _, err := a.owner.Exec(t.Context(), "truncate stem.jobs, stem.dead, stem.finished, stem.attempts"); err != nil {
+	a.searchTables("jobs.payload", "dead.payload", "schedules.payload")
+	if _, err := a.owner.Exec(t.Context(), "truncate stem.jobs, stem.dead, stem.finished, stem.attempts, stem.schedules"); err != nil {
 		t.Fatal(err)
 	}
 	// With it, in no table at all.
@@ -95,6 +95,14 @@ func TestCanary(t *testing.T) {
 func (a *aviary) work(env map[string]string, node, payload string, end syscall.Signal) {
 	a.t.Helper()
 	stop := a.worker(env, node)
+	a.standing(env, node, "quiet", payload)
+	a.standing(env, node+"-changed", "quiet", payload)
+	if _, err := a.owner.Exec(a.t.Context(), "update stem.schedules set priority = 9 where id = $1", node+"-changed"); err != nil {
+		a.t.Fatal(err)
+	}
+	stopScheduler := a.daemon(env, "scheduler", "run", "-v", "--node", node)
+	a.until("select fired > 0 from stem.schedules where id = $1", node)
+	a.until("select refused is not null from stem.schedules where id = $1", node+"-changed")
 	a.run(env, "enqueue", "spy", "--args", "@"+payload, "--wait=30s")
 	a.run(env, "enqueue", "quiet", "--args", "@"+payload, "--wait=30s", "--json", "-v")
 	dead, _ := a.run(env, "enqueue", "refuse", "--args", "@"+payload, "-o", "name")
@@ -111,13 +119,18 @@ func (a *aviary) work(env map[string]string, node, payload string, end syscall.S
 		"dlq show " + dead, "dlq show -o yaml " + dead, "dlq export", "signing status", "signing status --json", "signing status --key v9", "signing usage --json",
 		"signing verify -o wide", "signing verify --json --id " + ready, "signing verify --dead", "dlq replay --all --dry-run", "dlq replay " + dead + " --queue mail --yes -v",
 		"dlq resign --reviewed --all --yes", "job retry " + dead, "job cancel --queue other --yes --json", "dlq purge --all --yes", "migrate status", "worker run --help",
-		"health --json -v", "doctor", "doctor tls", "roles check",
+		"health --json -v", "doctor", "doctor tls", "roles check", "schedule list -o wide", "schedule list --json", "schedule show " + node,
+		"schedule show --json " + node + "-changed", "schedule history -o wide", "schedule history --json " + node, "observe schedules --json",
+		"schedule trigger -v " + node, "schedule trigger --json " + node + "-changed", "schedule disable " + node, "schedule enable " + node,
+		"schedule backfill --from 1h --dry-run " + node, "schedule resign --all --yes", "schedule resign --all --reviewed --yes",
+		"schedule delete --dry-run " + node, "schedule show none",
 	} {
 		a.run(env, strings.Fields(line)...)
 	}
 	a.run(env, "enqueue", "refuse", "--args", "@"+payload)
 	a.until("select exists (select from stem.dead)")
 	stop(end)
+	stopScheduler(end)
 }
 
 // mistakes makes those that quote what they are about, or could.

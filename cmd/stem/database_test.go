@@ -56,6 +56,15 @@ func database(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// login puts the URL of a login that is a member of some roles only into a variable: login NAME ROLE...
+func login(ts *testscript.TestScript, neg bool, args []string) {
+	tb, ok := ts.Value(testKey{}).(testing.TB)
+	if !ok || neg || len(args) < 2 {
+		ts.Fatalf("usage: login NAME ROLE...")
+	}
+	ts.Setenv(args[0], pgtest.Login(tb, ts.Getenv(ownerURL), args[1:]...))
+}
+
 // sql runs a statement as the owner; what it returns goes into a variable of the environment: sql ID 'select ...'. A third argument
 // names the variable with another URL.
 func sql(ts *testscript.TestScript, neg bool, args []string) {

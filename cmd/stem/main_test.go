@@ -36,7 +36,7 @@ func TestScript(t *testing.T) {
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "database": database, "sql": sql, "until": until, "work": work, "scrub": scrub, "terminate": terminate,
-			"appears": appears, "says": says, "tls": tls,
+			"appears": appears, "says": says, "tls": tls, "standing": standing, "login": login,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "private" { // a server can be started

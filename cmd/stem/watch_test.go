@@ -97,7 +97,7 @@ func TestWatchAppendsJSONLines(t *testing.T) {
 func TestWatchIsRefusedForDocuments(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	for _, list := range []string{"job ls", "queue ls", "dlq list", "tasks ls"} {
+	for _, list := range []string{"job ls", "queue ls", "dlq list", "tasks ls", "schedule list", "schedule history", "observe schedules"} {
 		out, err := stemCommand(t, url, append(strings.Fields(list), "--watch", "-o", "yaml")...).CombinedOutput()
 		want := "stem: --watch and --output yaml exclude each other; want table, wide, json or jsonl\n"
 		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 64 || string(out) != want {

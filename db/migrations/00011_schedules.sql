@@ -133,16 +133,18 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- The same without what jobs carry, and without what the signature covers of it: for those who look.
+-- The same without what jobs carry, and without what the signature covers of it: for those who look. drift_us is that of the last run, if it
+-- is among the latest 20 rows of the ledger.
 -- +goose StatementBegin
 create function stem.list_schedules(p_after text, p_limit integer) returns table (
     id text, version bigint, enabled boolean, spec text, zone text, policies text, jitter_us bigint, expire_at timestamptz,
     task text, queue text, sig_key_id text, sig_alg text, description text, updated_at timestamptz, updated_by text,
     due_at timestamptz, next_at timestamptz, last_at timestamptz, queued_at timestamptz, last_job uuid, fired bigint,
-    paused_at timestamptz, paused_why text, refused text, failed text, server_time timestamptz
+    paused_at timestamptz, paused_why text, refused text, failed text, drift_us bigint, server_time timestamptz
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 set jit = off
 as $$
 begin
@@ -150,8 +152,13 @@ begin
         select s.id::text, s.version, s.enabled, s.spec, s.zone, s.policies, s.jitter_us, s.expire_at::timestamptz,
             s.task::text, s.queue::text, s.sig_key_id::text, s.sig_alg::text, s.description, s.updated_at, s.updated_by,
             s.due_at, s.next_at, s.last_at, s.queued_at, s.last_job, s.fired,
-            s.paused_at, s.paused_why, s.refused, s.failed, clock_timestamp()
-        from stem.schedules s where s.id > coalesce(p_after, '') order by s.id limit p_limit;
+            s.paused_at, s.paused_why, s.refused, s.failed, d.drift_us, clock_timestamp()
+        from stem.schedules s
+        left join lateral (
+            select x.drift_us from (
+                select r.drift_us, r.nominal_at from stem.schedule_runs r where r.schedule = s.id order by r.nominal_at desc limit 20) x
+            where x.drift_us is not null order by x.nominal_at desc limit 1) d on true
+        where s.id > coalesce(p_after, '') order by s.id limit p_limit;
 end $$;
 -- +goose StatementEnd
 

@@ -26,7 +26,7 @@ select
     s.due_at::timestamptz as due_at, s.next_at::timestamptz as next_at, s.last_at::timestamptz as last_at,
     s.queued_at::timestamptz as queued_at, coalesce(s.last_job, '00000000-0000-0000-0000-000000000000')::uuid as last_job,
     s.fired::bigint as fired, s.paused_at::timestamptz as paused_at, coalesce(s.paused_why, '')::text as paused_why,
-    coalesce(s.refused, '')::text as refused, coalesce(s.failed, '')::text as failed, s.server_time::timestamptz as server_time
+    coalesce(s.refused, '')::text as refused, coalesce(s.failed, '')::text as failed, s.drift_us::int8 as drift_us, s.server_time::timestamptz as server_time
 from stem.list_schedules(@after::text, @max::integer) s;
 
 -- name: RecordRuns :exec

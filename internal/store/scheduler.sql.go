@@ -191,7 +191,7 @@ select
     s.due_at::timestamptz as due_at, s.next_at::timestamptz as next_at, s.last_at::timestamptz as last_at,
     s.queued_at::timestamptz as queued_at, coalesce(s.last_job, '00000000-0000-0000-0000-000000000000')::uuid as last_job,
     s.fired::bigint as fired, s.paused_at::timestamptz as paused_at, coalesce(s.paused_why, '')::text as paused_why,
-    coalesce(s.refused, '')::text as refused, coalesce(s.failed, '')::text as failed, s.server_time::timestamptz as server_time
+    coalesce(s.refused, '')::text as refused, coalesce(s.failed, '')::text as failed, s.drift_us::int8 as drift_us, s.server_time::timestamptz as server_time
 from stem.list_schedules($1::text, $2::integer) s
 `
 
@@ -221,6 +221,7 @@ type ListSchedulesRow struct {
 	PausedWhy   string
 	Refused     string
 	Failed      string
+	DriftUs     pgtype.Int8
 	ServerTime  pgtype.Timestamptz
 }
 
@@ -259,6 +260,7 @@ func (q *Queries) ListSchedules(ctx context.Context, after string, max int32) ([
 			&i.PausedWhy,
 			&i.Refused,
 			&i.Failed,
+			&i.DriftUs,
 			&i.ServerTime,
 		); err != nil {
 			return nil, err

@@ -45,6 +45,7 @@ type App struct {
 	pool        *pgxpool.Pool
 	database    dsn.DSN
 	daemon      bool            // runs until it is told to stop; what it says goes to the log
+	blind       bool            // the login may not read whole schedules, which --watch need not find out again and again
 	disposable  bool            // the database is a private one that goes with this process
 	told        sync.Map        // what insecure mode has said of the server, once each
 	signals     context.Context // done when a signal came; nil before RunE and in a daemon

@@ -67,7 +67,7 @@ var warningSheet = output.Sheet[bench.Warning]{Noun: "warning", Columns: []outpu
 // printBench prints a report: for people as tables with bars, and sentences.
 func (a *App) printBench(r bench.Report) error {
 	p := a.Printer
-	if p.Format != output.Table && p.Format != output.Wide {
+	if !p.ForPeople() {
 		return output.One(p, &benchSheet, r)
 	}
 	fastest, slowest := 0.0, time.Duration(0)

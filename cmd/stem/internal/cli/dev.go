@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,9 +24,9 @@ func newDev(a *App) *cobra.Command {
 	d := &dev{App: a}
 	cmd := &cobra.Command{
 		Use:   "dev [-- CMD ARGS...]",
-		Short: "Try it: a private Postgres, the schema and a worker with sample tasks",
+		Short: "Try it: a private Postgres, the schema, a worker with sample tasks and a scheduler",
 		Long: `Start a private Postgres (or use the one that STEM_DATABASE_URL names), apply the migrations, run a worker with sample
-tasks (hello, fail, sleep) and those of --tasks-file, and wait for Ctrl-C. Nothing of it is left behind.
+tasks (hello, fail, sleep) and those of --tasks-file, and a scheduler, and wait for Ctrl-C. Nothing of it is left behind.
 
 With a command behind -- that is run instead of waiting, with STEM_DATABASE_URL set; "stem" is this very binary. When it
 ends, everything is stopped, and its exit code is returned. Its stdout is its own: all else goes to stderr.`,
@@ -56,7 +57,8 @@ type dev struct {
 	server  *devpg.Server
 	url     string // of the login that everybody connects as; empty on a server that is not private
 	signals devSignals
-	failed  chan error // what the worker ended with
+	running sync.WaitGroup
+	ended   chan error // what the worker and the scheduler ended with
 }
 
 func (d *dev) run(ctx context.Context, command []string) (err error) {
@@ -89,24 +91,42 @@ func (d *dev) run(ctx context.Context, command []string) (err error) {
 	}
 	work, drain := context.WithCancel(ctx)
 	defer drain()
-	d.failed = make(chan error, 1)
-	go func() {
-		err := d.runWorker(work, nil, &reg, false)
-		if err != nil && work.Err() == nil {
-			d.say("the worker ended: %s", err)
-		}
-		d.failed <- err
-	}()
+	works, err := d.openWorker(work, nil, &reg, false)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	schedules, err := d.openScheduler(work, false)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	d.ended = make(chan error, 2)
+	d.keep(work, "worker", works)
+	d.keep(work, "scheduler", schedules)
 	defer func() {
 		drain()
-		if ended, open := <-d.failed; open && err == nil {
-			err = interrupted(ctx, ended)
+		d.running.Wait()
+		close(d.ended)
+		for ended := range d.ended {
+			if err == nil {
+				err = interrupted(ctx, ended)
+			}
 		}
 	}()
 	if len(command) > 0 {
 		return d.child(ctx, command)
 	}
 	return d.wait(ctx, &reg)
+}
+
+// keep runs a part of dev beside the others until it ends.
+func (d *dev) keep(ctx context.Context, name string, run func(context.Context) error) {
+	d.running.Go(func() {
+		err := run(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.say("the %s ended: %s", name, err)
+		}
+		d.ended <- err
+	})
 }
 
 // interrupted is nil when err is only the consequence of Ctrl-C, which is how dev ends.
@@ -174,7 +194,7 @@ func (d *dev) wait(ctx context.Context, reg *worker.Registry) error {
 	if err != nil {
 		return err
 	}
-	out := fmt.Sprintf("\nStem is running. Tasks: %s.\n\nIn another terminal:\n\n", taskNames(reg))
+	out := fmt.Sprintf("\nStem is running: a worker and a scheduler. Tasks: %s.\n\nIn another terminal:\n\n", taskNames(reg))
 	if where != "" {
 		out += fmt.Sprintf("  export %s_FILE=%s\n", databaseVar, where)
 	}
@@ -189,8 +209,7 @@ func (d *dev) wait(ctx context.Context, reg *worker.Registry) error {
 	case <-ctx.Done():
 		d.say("stopping")
 		return nil
-	case err := <-d.failed:
-		close(d.failed)
+	case err := <-d.ended:
 		return err
 	case <-d.server.Done():
 		return fault.New(fault.ExitUnavailable, "postgres_ended", "Postgres ended by itself").About("database")

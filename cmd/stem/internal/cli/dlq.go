@@ -81,7 +81,7 @@ func (o *dlqListOptions) run(ctx context.Context, a *App) error {
 	page.BeforeDiedAt, page.BeforeID = o.cursor.at, o.cursor.id
 	var last *control.DeadJob
 	rows := limited(plane.Dead(ctx, page), o.limit.Value, func(d control.DeadJob) { last = &d })
-	if table := a.Printer.Format == output.Table || a.Printer.Format == output.Wide; table && !a.Printer.Quiet {
+	if a.Printer.ForPeople() && !a.Printer.Quiet {
 		var all []control.DeadJob
 		for d, err := range rows {
 			if err != nil {

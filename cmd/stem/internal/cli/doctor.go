@@ -46,7 +46,7 @@ var findingSheet = output.Sheet[doctor.Finding]{Noun: "finding", Columns: []outp
 }}
 
 func (a *App) reportFindings(list []doctor.Finding) error {
-	if f := a.Printer.Format; f != output.Table && f != output.Wide {
+	if !a.Printer.ForPeople() {
 		if err := output.List(a.Printer, &findingSheet, output.Rows(list)); err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ var handshakeSheet = output.Sheet[doctor.Handshake]{Noun: "server on the network
 }}
 
 func (a *App) reportHandshakes(list []doctor.Handshake) error {
-	if f := a.Printer.Format; f != output.Table && f != output.Wide {
+	if !a.Printer.ForPeople() {
 		if err := output.List(a.Printer, &handshakeSheet, output.Rows(list)); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (a *App) reportHandshakes(list []doctor.Handshake) error {
 		if h.Verdict != "" {
 			bad++
 		}
-		if f := a.Printer.Format; f == output.Table || f == output.Wide {
+		if a.Printer.ForPeople() {
 			if err := a.printHandshake(h, i > 0); err != nil {
 				return err
 			}

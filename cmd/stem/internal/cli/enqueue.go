@@ -170,7 +170,7 @@ func (o *enqueueOptions) run(cmd *cobra.Command, a *App, task string) error {
 	}
 	sheet.Columns = append(append([]output.Column[enqueued]{}, enqueuedColumns...), endedColumns...)
 	var waitErr error
-	row.result, waitErr = o.await(ctx, a, pool, row)
+	row.result, waitErr = a.await(ctx, pool, row, o.wait.Value)
 	if err := output.One(a.Printer, &sheet, row); err != nil {
 		return err
 	}
@@ -213,11 +213,11 @@ func (noDatabase) Scan(...any) error                                       { ret
 
 var errWaitOver = errors.New("the time of --wait is over")
 
-// await waits for the end of the job. Its error says what other end that was than completion.
-func (o *enqueueOptions) await(ctx context.Context, a *App, pool queue.DB, row enqueued) (queue.Result, error) {
-	if o.wait.Value > 0 {
+// await waits for the end of the job, for a while unless that is 0. Its error says what other end that was than completion.
+func (a *App) await(ctx context.Context, pool queue.DB, row enqueued, limit time.Duration) (queue.Result, error) {
+	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.wait.Value, errWaitOver)
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errWaitOver)
 		defer cancel()
 	}
 	id := row.receipt.ID
@@ -231,7 +231,7 @@ func (o *enqueueOptions) await(ctx context.Context, a *App, pool queue.DB, row e
 		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
 		return result, fault.New(fault.ExitNotFound, "job_"+result.State, "%s", strings.Join(said, ": "))
 	case errors.Is(context.Cause(ctx), errWaitOver):
-		return result, fault.New(fault.ExitTryLater, "wait_timeout", "job %s had not ended after %s; it goes on", id, arg.Text(o.wait.Value)).
+		return result, fault.New(fault.ExitTryLater, "wait_timeout", "job %s had not ended after %s; it goes on", id, arg.Text(limit)).
 			WithHint("is a worker running that knows task %s and works on queue %s?", row.task, row.queue)
 	case errors.Is(err, queue.ErrNotFound):
 		return result, fault.NotFound("job %s is gone: its queue keeps nothing of finished jobs, or somebody purged it", id)

@@ -84,7 +84,7 @@ func (a *App) reportHealth(checks []doctor.Check) error {
 }
 
 func (a *App) printHealth(checks []doctor.Check) error {
-	if f := a.Printer.Format; f != output.Table && f != output.Wide {
+	if !a.Printer.ForPeople() {
 		return output.List(a.Printer, a.healthSheet(), output.Rows(checks))
 	}
 	marks := map[string]string{doctor.OK: "[ok]  ", doctor.Failed: "[fail]", doctor.Skipped: "[-]   "}

@@ -187,7 +187,7 @@ func newMigratePlan(a *App) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if a.Printer.Format != output.Table && a.Printer.Format != output.Wide {
+				if !a.Printer.ForPeople() {
 					return output.List(a.Printer, &planSheet, output.Rows(steps))
 				}
 				if len(steps) == 0 {

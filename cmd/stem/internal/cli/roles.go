@@ -96,7 +96,7 @@ func (a *App) printRoles(word, to string) error {
 		}
 		scripts = append(scripts, script{name, sql})
 	}
-	if a.Printer.Format != output.Table && a.Printer.Format != output.Wide {
+	if !a.Printer.ForPeople() {
 		return output.List(a.Printer, &scriptSheet, output.Rows(scripts))
 	}
 	for i, s := range scripts {
@@ -150,7 +150,7 @@ func newRolesGrant(a *App) *cobra.Command {
 
 // statements prints SQL as SQL for people.
 func (a *App) statements(list []string) error {
-	if a.Printer.Format != output.Table && a.Printer.Format != output.Wide {
+	if !a.Printer.ForPeople() {
 		return output.List(a.Printer, &statementSheet, output.Rows(list))
 	}
 	for _, s := range list {

@@ -65,7 +65,7 @@ func (o *applyOptions) run(ctx context.Context, a *App) error {
 	}
 	n, words := tallied(plan)
 	// A result for programs is printed when it has come about.
-	early := a.forPeople() || o.change.DryRun || n == 0
+	early := a.Printer.ForPeople() || o.change.DryRun || n == 0
 	if early {
 		if err := a.printPlan(plan, file); err != nil {
 			return err

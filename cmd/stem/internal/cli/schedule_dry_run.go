@@ -68,7 +68,7 @@ var foreseenSheet = output.Sheet[foreseen]{Noun: "schedule", Columns: []output.C
 // lineSheet has a line for each run. A spec that stands nowhere has no id, and only what is in a file changes something.
 func (a *App) lineSheet(named, withChange bool) *output.Sheet[foreseenRun] {
 	layout := time.RFC3339Nano
-	if a.forPeople() {
+	if a.Printer.ForPeople() {
 		layout = "Mon 2006-01-02 15:04:05"
 	}
 	return &output.Sheet[foreseenRun]{Noun: "schedule", Columns: []output.Column[foreseenRun]{

@@ -81,14 +81,9 @@ var changeSheet = output.Sheet[scheduler.Change]{Noun: "schedule", Columns: []ou
 	{Header: "Never", Value: func(c scheduler.Change) any { return c.Never }},
 }}
 
-// forPeople tells whether results are shown as tables.
-func (a *App) forPeople() bool {
-	return a.Printer.Format == output.Table || a.Printer.Format == output.Wide
-}
-
 // printPlan shows what would change: for people as a diff.
 func (a *App) printPlan(p *scheduler.Plan, f *schedulefile.File) error {
-	if !a.forPeople() {
+	if !a.Printer.ForPeople() {
 		return output.List(a.Printer, &changeSheet, output.Rows(p.Changes))
 	}
 	q, err := a.checker()

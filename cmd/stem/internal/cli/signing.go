@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
 	"github.com/stemqueue/stem/cmd/stem/internal/output"
 	"github.com/stemqueue/stem/control"
+	"github.com/stemqueue/stem/scheduler"
 	"github.com/stemqueue/stem/signing"
 )
 
@@ -37,11 +39,12 @@ func (a *App) ring() (*signing.Ring, error) {
 // keyUsage is what a key has signed, and what this configuration knows of it.
 type keyUsage struct {
 	control.KeyUsage
-	known signing.Key
-	state string
+	known     signing.Key
+	state     string
+	schedules int64
 }
 
-var usageSheet = output.Sheet[keyUsage]{Noun: "key", Plural: "keys: nothing is waiting, running or dead", Columns: []output.Column[keyUsage]{
+var usageSheet = output.Sheet[keyUsage]{Noun: "key", Plural: "keys: nothing is waiting, running or dead, and there are no schedules", Columns: []output.Column[keyUsage]{
 	{Header: "Key", Value: func(u keyUsage) any { return cmp.Or(u.Key, "none") }, Name: true},
 	{Header: "Signed", Value: func(u keyUsage) any { return u.Key != "" }, Data: true},
 	{Header: "Algorithm", Value: func(u keyUsage) any { return optional(u.Algorithm) }},
@@ -57,15 +60,17 @@ var usageSheet = output.Sheet[keyUsage]{Noun: "key", Plural: "keys: nothing is w
 	{Header: "Scheduled", Value: func(u keyUsage) any { return u.Scheduled }},
 	{Header: "Running", Value: func(u keyUsage) any { return u.Running }},
 	{Header: "Dead", Value: func(u keyUsage) any { return u.Dead }},
+	{Header: "Schedules", Value: func(u keyUsage) any { return u.schedules }},
 }}
 
 func newSigningUsage(a *App) *cobra.Command {
 	return a.watchable(&cobra.Command{
 		Use:   "usage",
 		Short: "Count what each key has signed and is still there",
-		Long: "Count the jobs that have not ended and the dead letters by the key that signed them; what nobody signed stands under \"none\".\n" +
-			"A key of this configuration that shows nothing but noughts can be removed from it. State is that of the key in this\n" +
-			"configuration, \"unknown\" when it has none of that name.",
+		Long: "Count the jobs that have not ended, the dead letters and the schedules by the key that signed them; what nobody signed stands\n" +
+			"under \"none\". A key of this configuration that shows nothing but noughts can be removed from it: stem schedule resign signs\n" +
+			"schedules anew, stem dlq resign dead letters. State is that of the key in this configuration, \"unknown\" when it has none of\n" +
+			"that name.",
 		Example: "  stem signing usage\n  stem signing usage --json | jq -r '.[] | select(.key == \"v1\") | .dead'",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -77,22 +82,49 @@ func newSigningUsage(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return output.List(a.Printer, &usageSheet, output.Rows(withKeys(counted, a.Config.Keys.Keys())))
+			table, err := a.schedules(cmd.Context())
+			if err != nil {
+				return err
+			}
+			usage, err := countSchedules(cmd.Context(), table, counted)
+			if err != nil {
+				return err
+			}
+			return output.List(a.Printer, &usageSheet, output.Rows(withKeys(usage, a.Config.Keys.Keys())))
 		},
 	})
 }
 
+// countSchedules adds to what keys have signed of jobs what they have of schedules.
+func countSchedules(ctx context.Context, table *scheduler.Table, jobs []control.KeyUsage) ([]keyUsage, error) {
+	var list []keyUsage
+	for _, u := range jobs {
+		list = append(list, keyUsage{KeyUsage: u})
+	}
+	for s, err := range table.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(list, func(u keyUsage) bool { return u.Key == s.Key && u.Algorithm == s.Algorithm })
+		if i < 0 {
+			i, list = len(list), append(list, keyUsage{KeyUsage: control.KeyUsage{Key: s.Key, Algorithm: s.Algorithm}})
+		}
+		list[i].schedules++
+	}
+	return list, nil
+}
+
 // withKeys tells what is known of the keys that were counted, and adds those that have signed nothing.
-func withKeys(counted []control.KeyUsage, keys []signing.Key) []keyUsage {
+func withKeys(counted []keyUsage, keys []signing.Key) []keyUsage {
 	var list, rest []keyUsage
-	same := func(u control.KeyUsage, k signing.Key) bool { return u.Key == k.ID && u.Algorithm == k.Algorithm }
+	same := func(u keyUsage, k signing.Key) bool { return u.Key == k.ID && u.Algorithm == k.Algorithm }
 	for _, k := range keys {
-		if !slices.ContainsFunc(counted, func(u control.KeyUsage) bool { return same(u, k) }) {
-			list = append(list, keyUsage{control.KeyUsage{Key: k.ID, Algorithm: k.Algorithm}, k, string(k.State)})
+		if !slices.ContainsFunc(counted, func(u keyUsage) bool { return same(u, k) }) {
+			list = append(list, keyUsage{KeyUsage: control.KeyUsage{Key: k.ID, Algorithm: k.Algorithm}, known: k, state: string(k.State)})
 		}
 	}
-	for _, u := range counted {
-		row := keyUsage{KeyUsage: u}
+	for _, row := range counted {
+		u := row
 		if i := slices.IndexFunc(keys, func(k signing.Key) bool { return same(u, k) }); i >= 0 {
 			row.known, row.state = keys[i], string(keys[i].State)
 		} else if u.Key != "" {
@@ -134,7 +166,7 @@ func newSigningVerify(a *App) *cobra.Command {
 		Short: "Verify jobs with these keys, and list those that would be refused",
 		Long: "Verify every job that has not ended as a worker with these keys would, and list those that it would refuse, with the reason.\n" +
 			"Nothing is changed. With --dead it is the dead letters, as if they were replayed. Exits 1 when there are any. Jobs of an unknown\n" +
-			"key (\"waits\") are dead only after ten minutes.",
+			"key (\"waits\") are dead only after ten minutes. Schedules: stem schedule verify.",
 		Example: "  stem signing verify\n  stem signing verify --dead --json\n  stem signing verify --id 0198f0c2-0000-7000-8000-000000000001",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -116,7 +116,7 @@ func (k made) environ() []string {
 
 // print writes the lines for a shell, or what another format has.
 func (k made) print(p *output.Printer) error {
-	if p.Format != output.Table && p.Format != output.Wide {
+	if !p.ForPeople() {
 		return output.One(p, &madeSheet, k)
 	}
 	const export = "export %s=%s\n"

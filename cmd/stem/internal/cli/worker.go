@@ -108,30 +108,48 @@ func (a *App) tasksFile() (*tasksfile.File, error) {
 
 // runWorker runs a worker until ctx is done and it has drained. It shows the worker to direct, unless that is nil, before.
 func (a *App) runWorker(ctx context.Context, direct func(*worker.Worker), reg *worker.Registry, pollOnly bool) error {
+	run, err := a.openWorker(ctx, direct, reg, pollOnly)
+	if err != nil {
+		return err
+	}
+	return run(ctx)
+}
+
+// openWorker is runWorker up to where it would block.
+func (a *App) openWorker(
+	ctx context.Context, direct func(*worker.Worker), reg *worker.Registry, pollOnly bool,
+) (run func(context.Context) error, err error) {
 	c := a.workerConfig(ctx, pollOnly)
 	// Tasks of a file do not use this pool, and the worker opens connections of its own.
 	pool, err := a.Open(ctx, PoolOptions{Name: "stem/worker/" + c.Node, MaxConns: 1})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.warnOfSettings(ctx, pool); err != nil {
 		pool.Close()
-		return fault.From(err, a.database.Target())
+		return nil, fault.From(err, a.database.Target())
 	}
 	w, err := worker.New(pool, reg, c)
 	if err != nil {
 		pool.Close()
-		return fault.Config("bad_setting", "%s", err).Because(err)
+		return nil, fault.Config("bad_setting", "%s", err).Because(err)
 	}
 	if direct != nil {
 		direct(w)
 	}
 	a.sayKeys(ctx)
-	if err := w.Run(ctx); err != nil {
-		return err // the process ends: a pool that is in trouble is not waited for
+	return closing(pool, w.Run), nil
+}
+
+// closing closes the pool of what has run. When that failed the process ends: a pool that is in trouble is not waited for.
+func closing(pool *pgxpool.Pool, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := run(ctx); err != nil {
+			return err
+		}
+		pool.Close()
+		return nil
 	}
-	pool.Close()
-	return nil
 }
 
 // sayKeys logs what jobs are verified and opened with, and what is allowed that should not stay.

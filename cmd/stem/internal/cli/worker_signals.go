@@ -28,6 +28,13 @@ type workerSignals struct {
 func (a *App) shutdownOnSignal(ctx context.Context) *workerSignals {
 	s := &workerSignals{App: a}
 	s.ctx, s.stop = context.WithCancel(ctx)
+	a.release = append(a.release, s.stop)
+	a.onSignal(s.take)
+	return s
+}
+
+// onSignal takes the signals of a daemon from now on, one after the other.
+func (a *App) onSignal(take func(os.Signal)) {
 	signals, done := make(chan os.Signal, 4), make(chan struct{})
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGQUIT, syscall.SIGHUP)
 	var taking sync.WaitGroup
@@ -35,7 +42,7 @@ func (a *App) shutdownOnSignal(ctx context.Context) *workerSignals {
 		for {
 			select {
 			case sig := <-signals:
-				s.take(sig)
+				take(sig)
 			case <-done:
 				return
 			}
@@ -45,24 +52,32 @@ func (a *App) shutdownOnSignal(ctx context.Context) *workerSignals {
 		signal.Stop(signals)
 		close(done)
 		taking.Wait()
-		s.stop()
 	})
-	return s
+}
+
+// reload is SIGHUP.
+func (a *App) reload(ctx context.Context, sig os.Signal) {
+	a.Log.InfoContext(ctx, "reading the keys again", "signal", sig.String())
+	a.reloadKeys(ctx)
+}
+
+// dump is the first half of SIGQUIT.
+func (a *App) dump(ctx context.Context) {
+	if err := pprof.Lookup("goroutine").WriteTo(a.streams.Err, 2); err != nil {
+		a.Log.WarnContext(ctx, "goroutine dump", "error", err)
+	}
 }
 
 func (s *workerSignals) take(sig os.Signal) {
 	switch sig {
 	case syscall.SIGHUP:
-		s.Log.InfoContext(s.ctx, "reading the keys again", "signal", sig.String())
-		s.reloadKeys(s.ctx)
+		s.reload(s.ctx, sig)
 	case syscall.SIGTERM:
 		s.shutdown(sig, worker.Warm)
 	case os.Interrupt:
 		s.shutdown(sig, worker.Soft)
 	case syscall.SIGQUIT:
-		if err := pprof.Lookup("goroutine").WriteTo(s.streams.Err, 2); err != nil {
-			s.Log.WarnContext(s.ctx, "goroutine dump", "error", err)
-		}
+		s.dump(s.ctx)
 		s.shutdown(sig, worker.Hard)
 	}
 }

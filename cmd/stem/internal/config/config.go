@@ -37,6 +37,10 @@ type Config struct {
 	WorkerQueues       arg.Slots // empty: the default queue
 	UnsignedQueues     []string
 	WorkerNode         string
+	SchedulerNode      string
+	Tolerance          time.Duration // how late a run of a schedule may be
+	KeepRuns           time.Duration // of the ledger of schedules
+	SchedulerPoll      time.Duration
 	TasksFile          string
 	LogLevel           string // debug, info, warn, error
 	LogFormat          string // auto, text, json
@@ -90,6 +94,16 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// What a scheduler can be told.
+const (
+	MinTolerance     = 100 * time.Millisecond
+	MaxTolerance     = 24 * time.Hour
+	MinKeepRuns      = time.Hour
+	MaxKeepRuns      = 10 * arg.Year
+	MinSchedulerPoll = 100 * time.Millisecond
+	MaxSchedulerPoll = time.Hour
+)
 
 // setting is one key and how its text becomes a field.
 type setting struct {
@@ -147,7 +161,20 @@ func settings() []setting {
 			key: "worker.unsigned_queues", env: "STEM_WORKER_UNSIGNED_QUEUES",
 			set: func(c *Config, s string) (err error) { c.UnsignedQueues, err = arg.ParseNames(s); return err },
 		},
-		{key: "worker.node", env: "STEM_WORKER_NODE", value: hostNode(), set: setNode},
+		{key: "worker.node", env: "STEM_WORKER_NODE", value: hostNode(), set: node(func(c *Config) *string { return &c.WorkerNode })},
+		{key: "scheduler.node", env: "STEM_SCHEDULER_NODE", value: hostNode(), set: node(func(c *Config) *string { return &c.SchedulerNode })},
+		{
+			key: "scheduler.tolerance", env: "STEM_SCHEDULER_TOLERANCE", value: "10s",
+			set: duration(MinTolerance, MaxTolerance, func(c *Config) *time.Duration { return &c.Tolerance }),
+		},
+		{
+			key: "scheduler.keep_runs", env: "STEM_SCHEDULER_KEEP_RUNS", value: "7d",
+			set: duration(MinKeepRuns, MaxKeepRuns, func(c *Config) *time.Duration { return &c.KeepRuns }),
+		},
+		{
+			key: "scheduler.poll_interval", env: "STEM_SCHEDULER_POLL_INTERVAL", value: "10s",
+			set: duration(MinSchedulerPoll, MaxSchedulerPoll, func(c *Config) *time.Duration { return &c.SchedulerPoll }),
+		},
 		{
 			key: "tasks_file", env: "STEM_TASKS_FILE", value: "/etc/stem/tasks.yaml",
 			set: func(c *Config, s string) error { c.TasksFile = s; return nil },
@@ -196,12 +223,14 @@ func choice(field func(*Config) *string, words ...string) func(*Config, string) 
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-func setNode(c *Config, s string) error {
-	if !nodeName.MatchString(s) {
-		return fmt.Errorf("node name %q: use letters, digits, . _ -", s)
+func node(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		if !nodeName.MatchString(s) {
+			return fmt.Errorf("node name %q: use letters, digits, . _ -", s)
+		}
+		*field(c) = s
+		return nil
 	}
-	c.WorkerNode = s
-	return nil
 }
 
 // hostNode is the name of this machine when that can be the name of a node.

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,6 +39,9 @@ type Printer struct {
 // Machine tells whether the format is one of JSON, so that errors must be JSON too.
 func (p *Printer) Machine() bool { return p.Format == JSON || p.Format == JSONL }
 
+// ForPeople tells whether lists are shown as tables.
+func (p *Printer) ForPeople() bool { return p.Format == "" || p.Format == Table || p.Format == Wide }
+
 // Note says something to people, on stderr; with Quiet it does not.
 func (p *Printer) Note(format string, args ...any) {
 	if !p.Quiet {
@@ -62,7 +66,7 @@ func List[T any](p *Printer, s *Sheet[T], rows iter.Seq2[T, error]) error {
 		return err
 	}
 	if n == 0 {
-		p.Note("no %s", s.plural())
+		p.Note("%s", cmp.Or(s.Empty, "no "+s.plural()))
 	}
 	return nil
 }

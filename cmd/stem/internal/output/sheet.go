@@ -11,6 +11,7 @@ import (
 type Sheet[T any] struct {
 	Noun    string // singular: "job", "dead letter"
 	Plural  string // "" adds an s
+	Empty   string // what is said of an empty list; "" is no and the plural
 	Columns []Column[T]
 }
 
