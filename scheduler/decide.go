@@ -29,7 +29,7 @@ type state struct {
 	last   time.Time   // the latest that was decided
 	queued time.Time   // one that waits for the run before to end
 	going  bool        // the job of the run before has not ended
-	done   []time.Time // instants from next on that the ledger knows already
+	done   []time.Time // instants from next on that the ledger knows already, and the queued one, if it has its job
 }
 
 // run is what is decided about one instant.
@@ -60,6 +60,9 @@ const recheck = time.Second
 
 // decide says what becomes of every instant that is due, at most limit of them. It is pure.
 func (o *order) decide(s state, now time.Time, tolerance time.Duration, limit int, instead *circumstance) decision {
+	if slices.ContainsFunc(s.done, s.queued.Equal) {
+		s.queued = time.Time{}
+	}
 	d := decision{queued: s.queued}
 	going := s.going
 	if !s.queued.IsZero() && !going && instead == nil {

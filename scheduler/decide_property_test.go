@@ -56,12 +56,12 @@ func (l *life) clone() *life {
 	return &c
 }
 
-// finish is what a ledger row or a fire says.
+// write is a row of the ledger.
 func (l *life) write(t *rapid.T, at time.Time, o Outcome, fires bool, now time.Time) {
 	if l.order.timing.due(at).After(now) {
 		t.Fatalf("%s of %s is early: it is %s", o, at, now)
 	}
-	if before, there := l.ledger[at]; there && (before != Queued || o == Queued || !fires) {
+	if before, there := l.ledger[at]; there && (before != Queued || o == Queued) {
 		t.Fatalf("%s of %s after %s", o, at, before)
 	}
 	l.ledger[at] = o
@@ -75,7 +75,7 @@ func (l *life) look(t *rapid.T, now time.Time, limit int, instead *circumstance)
 	s := l.state
 	s.going = l.job.After(now)
 	for _, at := range slices.SortedFunc(maps.Keys(l.ledger), time.Time.Compare) {
-		if !s.next.IsZero() && !at.Before(s.next) {
+		if !s.next.IsZero() && !at.Before(s.next) || at.Equal(s.queued) && l.ledger[at] != Queued {
 			s.done = append(s.done, at)
 		}
 	}
@@ -103,6 +103,9 @@ func (l *life) look(t *rapid.T, now time.Time, limit int, instead *circumstance)
 func (l *life) naive(t *rapid.T, now time.Time, from time.Time, instead *circumstance) {
 	p := l.order.terms.Policies
 	going, busy := l.job.After(now), l.job.After(now)
+	if l.ledger[l.state.queued] != Queued {
+		l.state.queued = time.Time{}
+	}
 	if !l.state.queued.IsZero() && !going && instead == nil {
 		l.write(t, l.state.queued, Fired, true, now)
 		l.state.queued, going = time.Time{}, true
@@ -206,6 +209,11 @@ func TestALifeOfASchedule(t *testing.T) {
 					}
 				}
 			}
+			if at := few.state.queued; rapid.IntRange(0, 4).Draw(r, "backfill the queued") == 0 && few.ledger[at] == Queued {
+				for _, l := range []*life{few, all, naive} {
+					l.write(r, at, Backfilled, false, now)
+				}
+			}
 			for looks := 0; !few.due.IsZero() && !few.due.After(now); looks++ {
 				few.look(r, now, limit, instead)
 			}
@@ -247,7 +255,7 @@ func (l *life) complete(t *rapid.T, from, now time.Time) {
 		t.Fatalf("%d rows for %d instants", len(l.ledger), n)
 	}
 	for at, o := range l.ledger {
-		if o == Queued && !at.Equal(l.state.queued) && l.state.queued.IsZero() {
+		if o == Queued && !at.Equal(l.state.queued) {
 			t.Fatalf("%s is queued, and nobody waits for it", at)
 		}
 	}

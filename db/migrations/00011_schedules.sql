@@ -72,7 +72,7 @@ comment on table stem.schedule_runs is 'One row for each instant of a schedule: 
 
 -- Locks schedules until the end of the transaction: those that are due and that no other scheduler holds, at most p_limit, the most
 -- overdue first; or those named, and then it waits for them. done are instants that the ledger knows already: from next_at on, and after
--- last_at, where a scheduler goes on when next_at is none of the spec's.
+-- last_at, where a scheduler goes on when next_at is none of the spec's; and the queued one, if it was backfilled.
 --
 -- p_back_us is how long ago they may have come due, null for no limit. A snapshot that somebody holds keeps an entry of the index for each
 -- fire since, and a look from the beginning passes all of them: 300 schedules fired each second for a minute made it four times as long.
@@ -109,7 +109,9 @@ begin
         select s.id::text, v_now, array(
             select r.nominal_at from stem.schedule_runs r
             where r.schedule = s.id and r.nominal_at > least(s.next_at - interval '1 microsecond', s.last_at) and r.outcome <> 'triggered'
-            order by r.nominal_at limit 1000)
+            order by r.nominal_at limit 1000) || array(
+            select r.nominal_at from stem.schedule_runs r
+            where r.schedule = s.id and r.nominal_at = s.queued_at and r.job_id is not null)
         from stem.schedules s where s.ctid = any (v_rows)
         order by s.due_at, s.id;
 end $$;
