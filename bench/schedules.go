@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -209,9 +210,7 @@ func volleysSpan(ctx context.Context, l *lab, s *stemSide) (sample, error) {
 		drifts[i] = time.Duration(d) * time.Microsecond
 	}
 	one, err := g.sample(ctx, after-before)
-	for name, v := range latencies(drifts) {
-		one.Metrics[name] = v
-	}
+	maps.Copy(one.Metrics, latencies(drifts))
 	one.Value = one.Metrics["p99_ms"]
 	return one, err
 }
