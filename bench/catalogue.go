@@ -39,7 +39,7 @@ var (
 
 func scenarios() []scenario {
 	list := slices.Concat(drainScenarios(), enqueueScenarios(), cycleScenarios(), doorScenarios(), pickupScenarios(),
-		claimScenarios(), historyScenarios(), processScenarios())
+		claimScenarios(), historyScenarios(), processScenarios(), scheduleScenarios())
 	slices.SortStableFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
 	// What the server can do comes first: the others are held against it.
 	return append(limitScenarios(), list...)

@@ -55,13 +55,7 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("stem"), 8))
-	ring, err := signing.FromEnviron([]string{"STEM_SIGNING_KEYS=v1:" + key, "STEM_SIGNING_ACTIVE_KEY=v1"})
-	if err != nil {
-		plain.close()
-		return nil, nil, err
-	}
-	q, err := queue.New(queue.Config{Signer: ring})
+	keyed, err := plain.signed()
 	if err != nil {
 		plain.close()
 		return nil, nil, err
@@ -70,7 +64,7 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 	for _, c := range []struct { // the ratio is that of the first to the second
 		name string
 		side *stemSide
-	}{{"stem, signed", &stemSide{p: plain.p, q: q, keys: ring}}, {"stem", plain}} {
+	}{{"stem, signed", keyed}, {"stem", plain}} {
 		name, s := c.name, c.side
 		v.contenders = append(v.contenders, contender{name: name, settings: s.describe(setting{slots: 1000}), run: func(ctx context.Context) (sample, error) {
 			if err := s.reset(ctx); err != nil {
@@ -88,6 +82,17 @@ func signedDrain(ctx context.Context, l *lab) ([]variant, func(), error) {
 		}})
 	}
 	return []variant{v}, plain.close, nil
+}
+
+// signed is the same with a key.
+func (s *stemSide) signed() (*stemSide, error) {
+	key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("stem"), 8))
+	ring, err := signing.FromEnviron([]string{"STEM_SIGNING_KEYS=v1:" + key, "STEM_SIGNING_ACTIVE_KEY=v1"})
+	if err != nil {
+		return nil, err
+	}
+	q, err := queue.New(queue.Config{Signer: ring})
+	return &stemSide{p: s.p, q: q, keys: ring}, err
 }
 
 // pair is both systems, each in a database of its own.

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 func processScenarios() []scenario {
@@ -188,13 +190,13 @@ func idle(ctx context.Context, l *lab, s side, c setting) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	one, err := idleSpan(ctx, l, s)
+	one, err := idleSpan(ctx, l, s.pool(), l.span(30*time.Second, 8*time.Second, 1200*time.Millisecond))
 	return one, errors.Join(err, stop())
 }
 
-func idleSpan(ctx context.Context, l *lab, s side) (sample, error) {
+func idleSpan(ctx context.Context, l *lab, pool *pgxpool.Pool, lasts time.Duration) (sample, error) {
 	transactions := func() (int64, error) {
-		return query1[int64](ctx, s.pool(), "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()")
+		return query1[int64](ctx, pool, "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()")
 	}
 	if err := pause(ctx, l.span(10*time.Second, 3*time.Second, 300*time.Millisecond)); err != nil {
 		return sample{}, err
@@ -203,11 +205,11 @@ func idleSpan(ctx context.Context, l *lab, s side) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	g, err := l.gauge(ctx, s.pool())
+	g, err := l.gauge(ctx, pool)
 	if err != nil {
 		return sample{}, err
 	}
-	if err := pause(ctx, l.span(30*time.Second, 8*time.Second, 1200*time.Millisecond)); err != nil {
+	if err := pause(ctx, lasts); err != nil {
 		return sample{}, err
 	}
 	if err := g.stop(ctx); err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/stemqueue/stem/internal/pgtest"
 	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/scheduler"
 	"github.com/stemqueue/stem/worker"
 )
 
@@ -107,6 +108,31 @@ func child(url string) error {
 		return err
 	}
 	return w.Run(ctx)
+}
+
+// schedulerEnv makes this test binary a scheduler on the database that it names.
+const schedulerEnv = "STEM_INTEGRATION_SCHEDULER"
+
+func schedulerChild(url string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	q, err := queue.New(queue.Config{})
+	if err != nil {
+		return err
+	}
+	s, err := scheduler.New(pool, q, scheduler.Config{
+		Node: fmt.Sprint(os.Getpid()), Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
+	})
+	if err != nil {
+		return err
+	}
+	// Who is started while the server is away is started again by what started it.
+	return s.Run(ctx)
 }
 
 // lines collects what a process logs.

@@ -1,53 +1,22 @@
 package integration_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/stemqueue/stem/internal/devpg"
 	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/pgtest"
-	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/scheduler"
 )
-
-// schedulerEnv makes this test binary a scheduler on the database that it names.
-const schedulerEnv = "STEM_INTEGRATION_SCHEDULER"
-
-func schedulerChild(url string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	q, err := queue.New(queue.Config{})
-	if err != nil {
-		return err
-	}
-	s, err := scheduler.New(pool, q, scheduler.Config{
-		Node: fmt.Sprint(os.Getpid()), Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	})
-	if err != nil {
-		return err
-	}
-	// Who is started while the server is away is started again by what started it.
-	return s.Run(ctx)
-}
 
 // post is a database with schedules that are due each second, and the processes that fire them.
 type post struct {

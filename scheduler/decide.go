@@ -29,7 +29,7 @@ type state struct {
 	last   time.Time   // the latest that was decided
 	queued time.Time   // one that waits for the run before to end
 	going  bool        // the job of the run before has not ended
-	done   []time.Time // instants from next on that the ledger knows already
+	done   []time.Time // instants from next on that the ledger knows already, and the queued one, if it has its job
 }
 
 // run is what is decided about one instant.
@@ -60,6 +60,9 @@ const recheck = time.Second
 
 // decide says what becomes of every instant that is due, at most limit of them. It is pure.
 func (o *order) decide(s state, now time.Time, tolerance time.Duration, limit int, instead *circumstance) decision {
+	if slices.ContainsFunc(s.done, s.queued.Equal) {
+		s.queued = time.Time{}
+	}
 	d := decision{queued: s.queued}
 	going := s.going
 	if !s.queued.IsZero() && !going && instead == nil {
@@ -72,8 +75,8 @@ func (o *order) decide(s state, now time.Time, tolerance time.Duration, limit in
 	if n < len(list.at) {
 		d.next = list.at[n]
 	}
-	begun := len(d.runs)
-	for i, at := range list.at[:n] {
+	begun, beyond := len(d.runs), false
+	for i, at := range list.at {
 		if slices.ContainsFunc(s.done, at.Equal) {
 			continue
 		}
@@ -84,9 +87,13 @@ func (o *order) decide(s state, now time.Time, tolerance time.Duration, limit in
 		default:
 			o.missed(&r, now.Sub(o.timing.due(at)), len(list.at)-1-i, tolerance)
 		}
-		d.runs = append(d.runs, r)
+		if i < n {
+			d.runs = append(d.runs, r)
+		} else if beyond = r.fires; beyond {
+			break
+		}
 	}
-	o.previous(&d, begun, going, s.going)
+	o.previous(&d, begun, going, s.going, beyond)
 	d.due = o.timing.due(d.next)
 	if !d.queued.IsZero() {
 		if look := now.Add(recheck); d.due.IsZero() || look.Before(d.due) {
@@ -155,8 +162,9 @@ func (o *order) missed(r *run, late time.Duration, more int, tolerance time.Dura
 	}
 }
 
-// previous applies the policy for a run before that has not ended to the runs from begun on.
-func (o *order) previous(d *decision, begun int, going, cancellable bool) {
+// previous applies the policy for a run before that has not ended to the runs from begun on. beyond says that the next decision fires one that
+// is due now.
+func (o *order) previous(d *decision, begun int, going, cancellable, beyond bool) {
 	policy := o.terms.Previous
 	if policy == PreviousAllow {
 		return
@@ -173,7 +181,7 @@ func (o *order) previous(d *decision, begun int, going, cancellable bool) {
 			continue
 		}
 		switch {
-		case policy == PreviousCancel && i < last:
+		case policy == PreviousCancel && (i < last || beyond):
 			r.outcome, r.fires, r.note = Overlapped, false, joined(r.note, "a later instant was due, which would have cancelled it")
 		case policy == PreviousCancel:
 			d.cancel = cancellable

@@ -72,7 +72,7 @@ comment on table stem.schedule_runs is 'One row for each instant of a schedule: 
 
 -- Locks schedules until the end of the transaction: those that are due and that no other scheduler holds, at most p_limit, the most
 -- overdue first; or those named, and then it waits for them. done are instants that the ledger knows already: from next_at on, and after
--- last_at, where a scheduler goes on when next_at is none of the spec's.
+-- last_at, where a scheduler goes on when next_at is none of the spec's; and the queued one, if it was backfilled.
 --
 -- p_back_us is how long ago they may have come due, null for no limit. A snapshot that somebody holds keeps an entry of the index for each
 -- fire since, and a look from the beginning passes all of them: 300 schedules fired each second for a minute made it four times as long.
@@ -109,7 +109,9 @@ begin
         select s.id::text, v_now, array(
             select r.nominal_at from stem.schedule_runs r
             where r.schedule = s.id and r.nominal_at > least(s.next_at - interval '1 microsecond', s.last_at) and r.outcome <> 'triggered'
-            order by r.nominal_at limit 1000)
+            order by r.nominal_at limit 1000) || array(
+            select r.nominal_at from stem.schedule_runs r
+            where r.schedule = s.id and r.nominal_at = s.queued_at and r.job_id is not null)
         from stem.schedules s where s.ctid = any (v_rows)
         order by s.due_at, s.id;
 end $$;
@@ -121,6 +123,7 @@ create function stem.read_schedules(p_ids text[], p_after text, p_limit integer)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -173,6 +176,7 @@ create function stem.record_runs(
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
 set jit = off
 as $$
 declare
@@ -218,6 +222,9 @@ create function stem.advance_schedules(
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 declare
@@ -261,6 +268,7 @@ create function stem.recent_runs(p_ids text[], p_limit integer) returns table (s
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
@@ -317,6 +325,7 @@ create function stem.runs_with_jobs(p_schedule text, p_from timestamptz, p_to ti
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
 set jit = off
 as $$
 begin
@@ -509,6 +518,7 @@ create function stem.list_runs(
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
 set jit = off
 as $$
 #variable_conflict use_column
