@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,7 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/stemqueue/stem/internal/pgtest"
+	"github.com/stemqueue/stem/queue"
+	"github.com/stemqueue/stem/scheduler"
 )
 
 // What "stem dev" started is gone when it was interrupted.
@@ -60,6 +65,10 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 
+	if err := fires(t.Context(), m[1]); err != nil {
+		t.Errorf("a schedule: %v", err)
+	}
+
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +83,31 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 			t.Errorf("process %d: %v", pid, err)
 		}
 	}
+}
+
+// fires applies a schedule to the database whose URL is in a file, and waits until it has been fired.
+func fires(ctx context.Context, urlFile string) error {
+	url, err := os.ReadFile(urlFile)
+	if err != nil {
+		return err
+	}
+	e := scheduler.Entry{ID: "often", Spec: "every:1s", Job: queue.Raw("hello", []byte(`{"name":"Ada"}`), "")}
+	if err := applySchedule(ctx, strings.TrimSpace(string(url)), nil, e); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, strings.TrimSpace(string(url)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for fired := false; !fired; <-time.After(20 * time.Millisecond) {
+		if err := conn.QueryRow(ctx, "select fired > 0 from stem.list_schedules('', 1)").Scan(&fired); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // children lists the processes whose parent is pid.

@@ -69,9 +69,9 @@ func newSchedulerRun(a *App) *cobra.Command {
 			}()
 			select {
 			case err := <-ended:
-				return interrupted(s.ctx, err)
+				return s.result(err)
 			case <-s.hard:
-				return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what was not committed is left to the other schedulers")
+				return s.result(nil)
 			}
 		},
 	}
@@ -98,10 +98,20 @@ func (s *schedulerSignals) take(sig os.Signal) {
 		s.dump(s.ctx)
 	}
 	s.Log.InfoContext(s.ctx, "shutting down", "signal", sig.String(), "waits", !at)
-	s.stop()
 	if at && !s.over {
 		s.over = true
 		close(s.hard)
+	}
+	s.stop()
+}
+
+// result is what the command ends with.
+func (s *schedulerSignals) result(err error) error {
+	select {
+	case <-s.hard:
+		return fault.New(fault.ExitInterrupted, "interrupted", "ended at once: what was not committed is left to the other schedulers")
+	default:
+		return interrupted(s.ctx, err)
 	}
 }
 
