@@ -44,14 +44,14 @@ var (
 	operated = []string{"job_payloads"}
 )
 
-// Roles lists the group roles, the weakest first.
+// Roles lists the group roles, in the order in which RoleFor looks.
 func Roles() []Role {
 	return []Role{
 		{"stem_producer", "a program that enqueues", union(producing), nil},
 		{"stem_worker", "a worker", union(producing, working), nil},
-		{"stem_scheduler", "a scheduler", union(producing, scheduling), nil},
 		{"stem_observer", "who looks and collects figures", union(observing), union(observed)},
 		{"stem_operator", "who cancels, replays, pauses and purges", union(observing, operating), union(observed, operated)},
+		{"stem_scheduler", "a scheduler", union(producing, scheduling), nil},
 		{"stem_admin", "operator and scheduler in one", union(producing, scheduling, observing, operating), union(observed, operated)},
 	}
 }

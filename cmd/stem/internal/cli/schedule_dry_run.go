@@ -167,7 +167,7 @@ func (o *dryRunOptions) ofSpec(a *App) error {
 		}
 	}
 	f := foreseen{spec: parsed.String(), zone: zone.String(), change: "spec"}
-	f.foresee(scheduler.Timing{Spec: parsed, Zone: zone}, o.after(time.Now()), o.count.Value)
+	f.runs = foreseeRuns(scheduler.Timing{Spec: parsed, Zone: zone}, o.after(time.Now()), o.count.Value)
 	return a.printForeseen([]foreseen{f}, a.lineSheet(false, false))
 }
 
@@ -206,7 +206,7 @@ func (o *dryRunOptions) ofDatabase(ctx context.Context, a *App, ids []string) ([
 		case status == scheduler.StatusDisabled, status == scheduler.StatusPaused, status == scheduler.StatusRejected:
 			a.Printer.Note("schedule %q is %s; these would be its runs", s.ID, status)
 		}
-		f.foresee(s.Timing(), o.after(now), o.count.Value)
+		f.runs = foreseeRuns(s.Timing(), o.after(now), o.count.Value)
 		list = append(list, f)
 	}
 	for _, id := range ids {
@@ -295,25 +295,28 @@ func foreseeEntry(q *queue.Queue, e *scheduler.Entry, after time.Time, count int
 		}
 	}
 	f := foreseen{id: e.ID, task: template.Task, spec: parsed.String(), zone: zone.String()}
-	f.foresee(scheduler.Timing{
+	f.runs = foreseeRuns(scheduler.Timing{
 		ID: e.ID, Spec: parsed, Zone: zone, Policy: spec.Policy{Gap: e.Policies.Gap, Overlap: e.Policies.Overlap}, Jitter: e.Jitter, ExpireAt: e.ExpireAt,
 	}, after, count)
 	return f, nil
 }
 
-func (f *foreseen) foresee(t scheduler.Timing, after time.Time, count int) {
+// foreseeRuns are the next runs after an instant, at most so many.
+func foreseeRuns(t scheduler.Timing, after time.Time, count int) []foreseenRun {
+	var list []foreseenRun
 	for range count {
 		run, ok := t.Next(after)
 		if !ok {
-			return
+			break
 		}
 		var notes []string
 		for _, n := range run.Notes {
 			notes = append(notes, n.String())
 		}
-		f.runs = append(f.runs, foreseenRun{at: run.At, jitter: t.Delay(run.At), note: strings.Join(notes, "; ")})
+		list = append(list, foreseenRun{at: run.At, jitter: t.Delay(run.At), note: strings.Join(notes, "; ")})
 		after = run.At
 	}
+	return list
 }
 
 func (a *App) printForeseen(list []foreseen, sheet *output.Sheet[foreseenRun]) error {

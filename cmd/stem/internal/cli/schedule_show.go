@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,47 +14,13 @@ import (
 type scheduleDetail struct {
 	standing
 	job  scheduler.Job
-	next []nextRun
+	next []foreseenRun
 	runs []scheduler.Run
 }
 
-// nextRun is an instant to come.
-type nextRun struct {
-	at     time.Time // in the zone of the schedule
-	jitter time.Duration
-	note   string
-}
-
-var nextRunSheet = output.Sheet[nextRun]{Noun: "run", Columns: []output.Column[nextRun]{
-	{Header: "UTC", Key: "utc", Value: func(r nextRun) any { return r.at }, Name: true},
-	{Header: "Local", Value: func(r nextRun) any { return r.at.Format(time.RFC3339) }},
-	{Header: "Offset", Value: func(r nextRun) any { return r.at.Format("-07:00") }},
-	{Header: "Jitter", Value: func(r nextRun) any { return r.jitter }},
-	{Header: "Note", Value: func(r nextRun) any { return optional(r.note) }},
-}}
+var nextRunSheet = output.Sheet[foreseenRun]{Noun: "run", Columns: foreseenRunColumns}
 
 const shown = 5 // runs to come, and runs of the ledger
-
-// nextRuns are the instants after one.
-func nextRuns(t scheduler.Timing, after time.Time) []nextRun {
-	if t.Spec == nil {
-		return nil
-	}
-	var list []nextRun
-	for len(list) < shown {
-		run, ok := t.Next(after)
-		if !ok {
-			break
-		}
-		var notes []string
-		for _, n := range run.Notes {
-			notes = append(notes, n.String())
-		}
-		list = append(list, nextRun{at: run.At, jitter: t.Delay(run.At), note: strings.Join(notes, "; ")})
-		after = run.At
-	}
-	return list
-}
 
 var scheduleDetailSheet = output.Sheet[scheduleDetail]{Noun: "schedule", Columns: scheduleDetailColumns()}
 
@@ -175,8 +139,8 @@ func (a *App) showSchedule(ctx context.Context, name string) error {
 		return err
 	}
 	d := scheduleDetail{standing: newStanding(s, now, refused[id]), job: *s.Job}
-	if !s.DueAt.IsZero() {
-		d.next = nextRuns(s.Timing(), now)
+	if !s.DueAt.IsZero() && s.Broken == nil {
+		d.next = foreseeRuns(s.Timing(), now, shown)
 	}
 	for run, err := range limited(table.History(ctx, scheduler.RunFilter{Schedule: id}), shown, func(scheduler.Run) {}) {
 		if err != nil {
