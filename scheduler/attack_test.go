@@ -274,7 +274,7 @@ func TestKeysThatAreHeldDoNotHoldUpTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it may have ended
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	var held []scheduler.Entry
 	for _, id := range []string{"h1", "h2", "h3"} {
 		job := queue.Raw("t", []byte("{}"), "", queue.UntilFinished(id))
