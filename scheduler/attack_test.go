@@ -264,3 +264,68 @@ func TestTwoThatPruneEachOther(t *testing.T) {
 		t.Errorf("%d schedules of either file, want one", n)
 	}
 }
+
+// Somebody's open transaction may hold the unique keys of some schedules for long. They are put off, and the others fire without waiting for
+// all of them (L4).
+func TestKeysThatAreHeldDoNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	tx, err := l.admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	var held []scheduler.Entry
+	for _, id := range []string{"h1", "h2", "h3"} {
+		job := queue.Raw("t", []byte("{}"), "", queue.UntilFinished(id))
+		if _, err := l.queue.Enqueue(t.Context(), tx, job); err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, hourly(id, func(e *scheduler.Entry) { e.Job = job }))
+	}
+	l.apply(append(held, hourly("z"))...)
+	for _, e := range held {
+		l.overdue(e.ID, 0)
+	}
+	l.overdue("z", 0)
+	began := time.Now()
+	l.fire(tolerant)
+	took := time.Since(began)
+	t.Logf("fired in %v", took.Round(time.Millisecond))
+	if len(l.ledger("z")) != 1 || took > 6*time.Second {
+		t.Errorf("%d runs of the other after %v", len(l.ledger("z")), took)
+	}
+	if s := l.get("h1"); s.Failed == "" || !s.DueAt.After(s.NextAt) {
+		t.Errorf("failed %q, due %v", s.Failed, s.DueAt)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Run(t, l.owner, "update stem.schedules set due_at = now() where id like 'h%'")
+	l.fire(tolerant)
+	if got := l.ledger("h1"); !slices.Equal(got, []string{"fired"}) {
+		t.Errorf("when the key is free: %q", got)
+	}
+}
+
+// A schedule that somebody took while a batch was tried again is theirs for the moment: the others fire.
+func TestARowThatIsTakenMeanwhileDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.apply(hourly("a"), hourly("b"), hourly("c"))
+	for _, id := range []string{"b", "a", "c"} {
+		l.overdue(id, 0)
+	}
+	// Of a batch somebody takes b as soon as it is rolled back: here, b can never be locked by name.
+	labtest.Mutate(t, l.owner, "lock_schedules", "    else\n        v_rows", "    elsif p_ids = '{b}' then raise lock_not_available; else\n        v_rows")
+	labtest.Run(t, l.owner, `create function stem.no() returns trigger language plpgsql as $$ begin
+		if new.origin = 'schedule:b' then raise exception 'no'; end if; return new; end $$;
+		create trigger no before insert on stem.jobs for each row execute function stem.no()`)
+	s := l.scheduler(tolerant)
+	if _, err := s.FireOnce(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if a, c := l.ledger("a"), l.ledger("c"); len(a) != 1 || len(c) != 1 {
+		t.Errorf("ledgers %q, %q", a, c)
+	}
+}

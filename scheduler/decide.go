@@ -103,7 +103,8 @@ func (o *order) decide(s state, now time.Time, tolerance time.Duration, limit in
 	return d
 }
 
-// instants are those that are due, more than the limit where "all" has to know how many follow, and the one after them.
+// instants are those that are due, so many more than the limit that it is known whether one that is not done follows, and how many as far as
+// "all" asks, and the one after them.
 type instants struct {
 	at    []time.Time
 	notes []string
@@ -112,7 +113,7 @@ type instants struct {
 
 func (o *order) dueInstants(s state, now time.Time, limit int) instants {
 	var list instants
-	most := limit + max(o.terms.CatchUpMax, 1)
+	most := limit + max(o.terms.CatchUpMax, 1) + len(s.done)
 	at, note := o.align(s, now)
 	for !at.IsZero() && len(list.at) < most && !o.timing.due(at).After(now) {
 		list.at, list.notes = append(list.at, at), append(list.notes, note)

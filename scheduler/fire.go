@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
@@ -34,6 +36,9 @@ func (s *Scheduler) fire(ctx context.Context, back time.Duration) (n int, more b
 		_, broken, rest, err := s.transact(ctx, []string{id}, 0)
 		if err != nil && !broken {
 			err = s.putOff(ctx, id, err)
+		}
+		if taken(err) {
+			continue // whoever holds it decides
 		}
 		if err != nil {
 			return 0, false, err
@@ -63,8 +68,11 @@ func (s *Scheduler) transact(ctx context.Context, only []string, back time.Durat
 	return ids, broken, more && err == nil, err
 }
 
+// The limit is for a unique key that somebody's open transaction holds: the schedules of a batch wait for that of one of them.
+const begin = "begin isolation level read committed; set local lock_timeout = '500ms'"
+
 func (s *Scheduler) begin(ctx context.Context, do func(*firing) error) error {
-	return pgx.BeginTxFunc(ctx, s.own, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, s.own, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		return do(&firing{Scheduler: s, tx: tx, db: store.Over(tx)})
 	})
 }
@@ -78,6 +86,12 @@ func (s *Scheduler) putOff(ctx context.Context, id string, why error) error {
 		f.fail(ctx, f.due[0], why)
 		return f.advance(ctx)
 	})
+}
+
+// taken tells whether a lock was not to be had in time.
+func taken(err error) bool {
+	pg, is := errors.AsType[*pgconn.PgError](err)
+	return is && pg.Code == "55P03"
 }
 
 // A firing is one transaction of a scheduler.

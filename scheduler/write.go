@@ -107,9 +107,16 @@ func (t *Table) inTx(ctx context.Context, action string, do func(*store.Queries)
 		return pgx.BeginFunc(ctx, t.db, func(tx pgx.Tx) error { return do(store.Over(tx)) })
 	}
 	err := try()
-	// Two that prune what the other one changes wait for each other. One of them is done now, and the other will be told.
-	if pg, is := errors.AsType[*pgconn.PgError](err); is && pg.Code == "40P01" {
-		err = try()
+	// Two that prune what the other one changes wait for each other. The other one goes on now, if it is given the time, and this one is told.
+	for range 3 {
+		if pg, is := errors.AsType[*pgconn.PgError](err); !is || pg.Code != "40P01" {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+			err = try()
+		}
 	}
 	return wrap(action, err)
 }

@@ -123,7 +123,6 @@ create function stem.read_schedules(p_ids text[], p_after text, p_limit integer)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
-set enable_bitmapscan = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -222,9 +221,8 @@ create function stem.advance_schedules(
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_nestloop = off
 set jit = off
 as $$
 declare
@@ -237,7 +235,7 @@ begin
         refused = u.refused, failed = u.failed
     from unnest(p_ids, p_versions, p_next_ats, p_due_ats, p_last_ats, p_queued_ats, p_last_jobs, p_fired, p_paused, p_refused, p_failed)
         u(id, version, next_at, due_at, last_at, queued_at, last_job, fired, paused, refused, failed)
-    where s.id = u.id and s.version = u.version and s.enabled and s.paused_at is null;
+    where s.id = any (p_ids) and s.id = u.id and s.version = u.version and s.enabled and s.paused_at is null; -- any: a page is read once
     get diagnostics v_moved = row_count;
     return v_moved;
 end $$;
