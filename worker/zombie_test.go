@@ -43,8 +43,9 @@ func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	case <-time.After(300 * time.Millisecond): // several looks
 	}
 	close(tasks.free) // the zombie ends too, and its slot is free
+	// And perhaps the job of the session before: nobody has taken its claim, so where its outcome got through it was put back.
 	eventually(t, 10*time.Second, "the jobs of the last session are done", func() bool {
-		return scan[int](t, b.owner, "select count(*) from stem.finished") == 2
+		return scan[int](t, b.owner, "select count(*) from stem.finished") >= 2
 	})
 	w.Shutdown(worker.Warm)
 	if err := w.within(10 * time.Second); err != nil {
