@@ -72,7 +72,7 @@ from stem.list_runs(
     nullif(@before_schedule::text, ''), @max::integer) r;
 
 -- name: ServerTime :one
-select clock_timestamp()::timestamptz as server_time;
+select pg_catalog.clock_timestamp()::timestamptz as server_time;
 
 -- name: RunsWithJobs :many
 select r::timestamptz as nominal_at from stem.runs_with_jobs(@schedule::text, @first::timestamptz, @last::timestamptz) r;

@@ -522,7 +522,7 @@ func (q *Queries) RunsWithJobs(ctx context.Context, schedule string, first pgtyp
 }
 
 const serverTime = `-- name: ServerTime :one
-select clock_timestamp()::timestamptz as server_time
+select pg_catalog.clock_timestamp()::timestamptz as server_time
 `
 
 func (q *Queries) ServerTime(ctx context.Context) (pgtype.Timestamptz, error) {

@@ -23,8 +23,8 @@ func newDoctor(a *App) *cobra.Command {
 		Short: "List what weakens a promise, with the fix",
 		Long: "List what weakens a promise of Stem, each with its fix: settings of the server (fsync, synchronous_commit), certificates\n" +
 			"that are not enforced or about to expire, signing that is not required, a login that owns the schema, what everybody may do,\n" +
-			"a pooler that lets no notification through, clocks that differ, a schema that is not as the migrations make it. It only\n" +
-			"reads. Exits 1 when there is anything.",
+			"a pooler that lets no notification through, clocks that differ, a schema that is not as the migrations make it, schedules that\n" +
+			"do not fire. It only reads. Exits 1 when there is anything.",
 		Example: "  stem doctor\n  stem doctor --json | jq -r '.[].fix'\n  stem doctor tls",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -90,6 +90,7 @@ var examinations = []examination{
 	},
 	examineListening,
 	examineSchema,
+	examineSchedules,
 }
 
 func (a *App) examine(ctx context.Context) ([]doctor.Finding, error) {
