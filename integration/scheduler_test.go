@@ -231,7 +231,7 @@ func TestTheRulesSeeWhatSchedulersDoWrong(t *testing.T) {
 		{"neither lock nor key", "an instant has one job at most", map[string][]string{
 			"lock_schedules":    {"limit p_limit for update skip locked", "limit p_limit", "r.nominal_at > least", "false and r.nominal_at > least"},
 			"record_runs":       {"where r.job_id is null and (excluded", "where true or (excluded"},
-			"advance_schedules": {"where s.id = u.id", "where pg_sleep(0.01)::text = '' and s.id = u.id"},
+			"advance_schedules": {"where s.id = any", "where pg_sleep(0.01)::text = '' and s.id = any"},
 		}},
 	} {
 		t.Run(m.mutant, func(t *testing.T) {
