@@ -32,7 +32,7 @@ func examineSchedules(ctx context.Context, a *App, conn *pgx.Conn) ([]doctor.Fin
 		case isDenied(err):
 			a.Printer.Note("not examined: whether schedules fire, because this login may not list them")
 			return nil, nil
-		case isUndefined(err): // the schema is an older one, which is a finding of its own
+		case isMissing(err): // the schema is, or an older one is there, which is a finding of its own
 			return nil, nil
 		case err != nil:
 			return nil, err
@@ -66,7 +66,8 @@ func some(names []string) string {
 	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
-func isUndefined(err error) bool {
+// isMissing tells whether a function or its schema is not there.
+func isMissing(err error) bool {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pe.Code == "42883"
+	return ok && (pe.Code == "42883" || pe.Code == "3F000")
 }
