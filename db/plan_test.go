@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,34 +23,12 @@ func TestPlans(t *testing.T) {
 		t.Skip("fills a table with 200 000 tickets")
 	}
 	l := open(t)
-	config, err := pgx.ParseConfig(l.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var plans []string
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if strings.Contains(n.Message, "plan:") {
-			plans = append(plans, n.Message)
-		}
-	}
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), "load 'auto_explain'"); err != nil {
-		t.Skipf("this server has no auto_explain: %v", err)
-	}
+	conn, explained := explaining(t, l)
 	w := l.hire(t)
 	// wrong runs every hot statement once and returns the plans that scan what they should not.
 	wrong := func() []string {
 		t.Helper()
-		plans = nil
-		for _, s := range []string{
-			"set auto_explain.log_min_duration = 0", "set auto_explain.log_nested_statements = on", "set client_min_messages = log",
-		} {
-			run(t, conn, s)
-		}
+		done := explained()
 		rows, id := claimAs(t, conn, claimParams(w, 20))
 		if jobs := jobsOf(rows); len(jobs) == 20 {
 			finish(t, conn, w, id, jobs[:5]...)
@@ -73,7 +52,7 @@ func TestPlans(t *testing.T) {
 		if _, err := store.New(conn).Horizon(t.Context(), []string{"default"}, []int16{5}, []int64{0}); err != nil {
 			t.Fatal(err)
 		}
-		run(t, conn, "set client_min_messages = notice")
+		plans := done()
 		if len(plans) < 5 {
 			t.Fatalf("only %d plans were seen", len(plans))
 		}
@@ -119,5 +98,39 @@ func TestPlans(t *testing.T) {
 	run(t, l.owner, strings.Join(lines, "\n"))
 	if len(wrong()) == 0 {
 		t.Error("the mutant's plans look right: this test sees nothing")
+	}
+}
+
+// explaining returns a connection, and a function that begins to collect the plans of what is run on it and returns the one that ends that.
+func explaining(t *testing.T, l *lab) (conn *pgx.Conn, begin func() (end func() []string)) {
+	t.Helper()
+	config, err := pgx.ParseConfig(l.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plans []string
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if strings.Contains(n.Message, "plan:") {
+			plans = append(plans, n.Message)
+		}
+	}
+	if conn, err = pgx.ConnectConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	if _, err := conn.Exec(t.Context(), "load 'auto_explain'"); err != nil {
+		t.Skipf("this server has no auto_explain: %v", err)
+	}
+	return conn, func() func() []string {
+		plans = nil
+		for _, s := range []string{
+			"set auto_explain.log_min_duration = 0", "set auto_explain.log_nested_statements = on", "set client_min_messages = log",
+		} {
+			run(t, conn, s)
+		}
+		return func() []string {
+			run(t, conn, "set client_min_messages = notice")
+			return plans
+		}
 	}
 }

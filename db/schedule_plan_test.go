@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var wrongSchedulePlan = regexp.MustCompile(`Seq Scan on schedule|Bitmap Heap Scan on schedule_runs|Index Scan using schedules_pkey on schedules s [^\n]*\n\s+Filter|Merge Join`)
@@ -18,32 +17,10 @@ var wrongSchedulePlan = regexp.MustCompile(`Seq Scan on schedule|Bitmap Heap Sca
 func TestSchedulePlans(t *testing.T) {
 	t.Parallel()
 	l := open(t)
-	config, err := pgx.ParseConfig(l.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var plans []string
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if strings.Contains(n.Message, "plan:") {
-			plans = append(plans, n.Message)
-		}
-	}
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), "load 'auto_explain'"); err != nil {
-		t.Skipf("this server has no auto_explain: %v", err)
-	}
+	conn, explained := explaining(t, l)
 	wrong := func() (bad []string) {
 		t.Helper()
-		plans = nil
-		for _, s := range []string{
-			"set auto_explain.log_min_duration = 0", "set auto_explain.log_nested_statements = on", "set client_min_messages = log",
-		} {
-			run(t, conn, s)
-		}
+		done := explained()
 		tx := begin(t, conn, pgx.ReadCommitted)
 		ids := column[string](t, tx, "select id from stem.lock_schedules(null, 200)")
 		run(t, tx, "select stem.lock_schedules(null, 200, 5000000), stem.lock_schedules('{s1,s2}', 200), stem.next_schedule(), stem.next_schedule(5000000)")
@@ -58,7 +35,7 @@ func TestSchedulePlans(t *testing.T) {
 		}
 		run(t, tx, "select stem.prune_runs(3600000000, 100)")
 		rollback(t, tx)
-		run(t, conn, "set client_min_messages = notice")
+		plans := done()
 		if len(plans) < 8 {
 			t.Fatalf("only %d plans were seen", len(plans))
 		}

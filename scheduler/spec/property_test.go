@@ -11,7 +11,9 @@ import (
 	"github.com/stemqueue/stem/scheduler/spec"
 )
 
-// anySpec draws a spec of any kind but clocked, which has nothing to be ordered.
+// specs are of any kind but clocked, which has nothing to be ordered. One whose months do not have its day is refused rightly: another is drawn.
+var specs = rapid.Custom(anySpec).Filter(func(s *spec.Spec) bool { return s != nil })
+
 func anySpec(t *rapid.T) *spec.Spec {
 	of := func(label string, items ...string) string { return rapid.SampledFrom(items).Draw(t, label) }
 	number := func(label string, low, high int) string { return fmt.Sprint(rapid.IntRange(low, high).Draw(t, label)) }
@@ -36,7 +38,7 @@ func anySpec(t *rapid.T) *spec.Spec {
 	}
 	s, err := spec.Parse(text)
 	if err != nil && strings.HasSuffix(err.Error(), "never matches any date") {
-		t.Skip(err) // a day that its months do not have, which is refused rightly: rapid draws another spec
+		return nil
 	} else if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -48,7 +50,7 @@ func anySpec(t *rapid.T) *spec.Spec {
 func TestRunsAreInOrderAndNoneIsPassedOver(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
-		s := anySpec(r)
+		s := specs.Draw(r, "spec")
 		name := rapid.SampledFrom(zones).Draw(r, "zone")
 		z := zone(t, name)
 		at := instant(t, "2024-01-01T00:00:00Z").Add(time.Duration(rapid.IntRange(0, 9*365*86400).Draw(r, "at")) * time.Second)
