@@ -243,7 +243,8 @@ go_test() {
   fi
   local paths=()
   mapfile -t paths <<<"$list"
-  # Most tests wait for a database, a process or a clock: twice as many at once as there are cores take little more than half the time.
+  # Many tests wait for a database, a process or a clock: with twice as many at once as there are cores cmd/stem and db take little more
+  # than half the time.
   go test -race -timeout 20m -parallel "$((2 * $(getconf _NPROCESSORS_ONLN)))" "${flags[@]+"${flags[@]}"}" "$@" "${paths[@]}" | tee "$logs/$profile.out"
   # Packages without test files pass; a step of nothing else does not.
   if ! grep -q '^ok ' "$logs/$profile.out"; then could_not_run "$profile" 'no package has a test'; fi
