@@ -37,7 +37,7 @@ func (p *Plane) Audit(ctx context.Context, f AuditFilter) iter.Seq2[AuditEntry, 
 	return func(yield func(AuditEntry, error) bool) {
 		for {
 			rows, err := p.queries.ListAudit(ctx, store.ListAuditParams{
-				Action: f.Action, Actor: f.Actor, Target: f.Target, Since: bound(f.Since), Until: bound(f.Until),
+				Action: f.Action, Actor: f.Actor, Target: f.Target, Since: store.Stamp(f.Since), Until: store.Stamp(f.Until),
 				Before: f.Before, Max: pageSize,
 			})
 			if err != nil {
@@ -46,7 +46,7 @@ func (p *Plane) Audit(ctx context.Context, f AuditFilter) iter.Seq2[AuditEntry, 
 			}
 			for _, r := range rows {
 				if !yield(AuditEntry{
-					ID: r.ID, At: at(r.At), Actor: r.Actor, Application: r.Application, Action: r.Action, Target: r.Target,
+					ID: r.ID, At: store.Instant(r.At), Actor: r.Actor, Application: r.Application, Action: r.Action, Target: r.Target,
 					Reason: r.Reason, Affected: r.Affected, Detail: r.Detail,
 				}, nil) {
 					return

@@ -88,7 +88,7 @@ func (p *Plane) Dead(ctx context.Context, f DeadFilter) iter.Seq2[DeadJob, error
 func (p *Plane) deadPage(ctx context.Context, f DeadFilter, limit int) ([]DeadJob, error) {
 	rows, err := p.queries.ListDead(ctx, store.ListDeadParams{
 		Queue: f.Queue, Task: f.Task, Reason: f.Reason, Fingerprint: f.Fingerprint, SigKeyID: f.SignedWith,
-		Since: bound(f.Since), Until: bound(f.Until), BeforeAt: bound(f.BeforeDiedAt), BeforeID: f.BeforeID, Max: int32(limit), //nolint:gosec // a page
+		Since: store.Stamp(f.Since), Until: store.Stamp(f.Until), BeforeAt: store.Stamp(f.BeforeDiedAt), BeforeID: f.BeforeID, Max: int32(limit), //nolint:gosec // a page
 	})
 	if err != nil {
 		return nil, wrap("list dead letters", err)
@@ -97,7 +97,7 @@ func (p *Plane) deadPage(ctx context.Context, f DeadFilter, limit int) ([]DeadJo
 	for _, r := range rows {
 		page = append(page, DeadJob{
 			ID: r.ID, Queue: r.Queue, Task: r.Task, Reason: r.Reason, Error: r.Error, Fingerprint: r.Fingerprint,
-			DiedAt: at(r.DiedAt), CreatedAt: at(r.CreatedAt),
+			DiedAt: store.Instant(r.DiedAt), CreatedAt: store.Instant(r.CreatedAt),
 			Attempt: int(r.Attempt), Failures: int(r.Failures), Crashes: int(r.Crashes), Releases: int(r.Releases),
 			Generation: int(r.Generation), MaxAttempts: int(r.MaxAttempts), Priority: int(r.Priority), Origin: r.Origin,
 			Group: r.GroupName, Worker: r.Worker, SignatureKey: r.SigKeyID, PayloadBytes: int(r.Bytes),
@@ -110,7 +110,7 @@ func (p *Plane) deadPage(ctx context.Context, f DeadFilter, limit int) ([]DeadJo
 func (p *Plane) DeadGroups(ctx context.Context, f DeadFilter, by string) ([]DeadGroup, error) {
 	rows, err := p.queries.DeadGroups(ctx, store.DeadGroupsParams{
 		By: by, Queue: f.Queue, Task: f.Task, Reason: f.Reason, Fingerprint: f.Fingerprint,
-		SigKeyID: f.SignedWith, Since: bound(f.Since), Until: bound(f.Until),
+		SigKeyID: f.SignedWith, Since: store.Stamp(f.Since), Until: store.Stamp(f.Until),
 	})
 	if err != nil {
 		return nil, wrap("group dead letters", err)
@@ -119,7 +119,7 @@ func (p *Plane) DeadGroups(ctx context.Context, f DeadFilter, by string) ([]Dead
 	for _, r := range rows {
 		groups = append(groups, DeadGroup{
 			Reason: r.Reason, Fingerprint: r.Fingerprint, Tasks: r.Tasks, Queues: r.Queues, Count: r.Letters,
-			FirstAt: at(r.FirstAt), LastAt: at(r.LastAt), SampleID: r.SampleID, SampleError: r.SampleError,
+			FirstAt: store.Instant(r.FirstAt), LastAt: store.Instant(r.LastAt), SampleID: r.SampleID, SampleError: r.SampleError,
 		})
 	}
 	return groups, nil

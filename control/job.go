@@ -133,7 +133,7 @@ func (p *Plane) jobPage(ctx context.Context, f Filter, limit int) ([]*store.List
 	}
 	rows, err := p.queries.ListJobs(ctx, store.ListJobsParams{
 		States: f.States, Queue: f.Queue, Task: f.Task, Origin: f.Origin, GroupName: f.Group,
-		Since: bound(f.Since), Until: bound(f.Until), Before: f.Before,
+		Since: store.Stamp(f.Since), Until: store.Stamp(f.Until), Before: f.Before,
 		Max: int32(limit), Scan: int32(max(scan, limit)), //nolint:gosec // both are small constants
 	})
 	if err != nil {
@@ -154,7 +154,7 @@ func (p *Plane) CountJobs(ctx context.Context, f Filter) (int64, error) {
 	for {
 		row, err := p.queries.CountJobs(ctx, store.CountJobsParams{
 			States: f.States, Queue: f.Queue, Task: f.Task, Origin: f.Origin, GroupName: f.Group,
-			Since: bound(f.Since), Until: bound(f.Until), Before: f.Before, Scan: scanSize,
+			Since: store.Stamp(f.Since), Until: store.Stamp(f.Until), Before: f.Before, Scan: scanSize,
 		})
 		if err != nil {
 			return total, wrap("count jobs", err)
@@ -213,7 +213,7 @@ func (p *Plane) attempts(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 	byJob := make(map[uuid.UUID][]Attempt, len(ids))
 	for _, r := range rows {
 		byJob[r.JobID] = append(byJob[r.JobID], Attempt{
-			Attempt: int(r.Attempt), Generation: int(r.Generation), Worker: r.Worker, StartedAt: at(r.StartedAt), EndedAt: at(r.EndedAt),
+			Attempt: int(r.Attempt), Generation: int(r.Generation), Worker: r.Worker, StartedAt: store.Instant(r.StartedAt), EndedAt: store.Instant(r.EndedAt),
 			Outcome: r.Outcome, Error: r.Error, Fingerprint: r.Fingerprint,
 		})
 	}
@@ -264,8 +264,8 @@ func jobOf(r *store.ListJobsRow) Job {
 		ID: r.JobID, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,
 		Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), Attempt: int(r.Attempt), Failures: int(r.Failures),
 		Crashes: int(r.Crashes), Releases: int(r.Releases), Generation: int(r.Generation),
-		CreatedAt: at(r.CreatedAt), DueAt: at(r.DueAt), ClaimedAt: at(r.ClaimedAt), CancelAt: at(r.CancelAt),
-		StartedAt: at(r.StartedAt), EndedAt: at(r.EndedAt), ExpiresAt: at(r.ExpiresAt), Worker: r.Worker, Reason: r.Reason,
+		CreatedAt: store.Instant(r.CreatedAt), DueAt: store.Instant(r.DueAt), ClaimedAt: store.Instant(r.ClaimedAt), CancelAt: store.Instant(r.CancelAt),
+		StartedAt: store.Instant(r.StartedAt), EndedAt: store.Instant(r.EndedAt), ExpiresAt: store.Instant(r.ExpiresAt), Worker: r.Worker, Reason: r.Reason,
 	}
 }
 
@@ -275,12 +275,12 @@ func detailOf(r *store.ShowJobsRow) Detail {
 			ID: r.JobID, State: r.State, Queue: r.Queue, Task: r.Task, Origin: r.Origin, Group: r.GroupName,
 			Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), Attempt: int(r.Attempt), Failures: int(r.Failures),
 			Crashes: int(r.Crashes), Releases: int(r.Releases), Generation: int(r.Generation),
-			CreatedAt: at(r.CreatedAt), DueAt: at(r.DueAt), ClaimedAt: at(r.ClaimedAt), CancelAt: at(r.CancelAt),
-			StartedAt: at(r.StartedAt), EndedAt: at(r.EndedAt), ExpiresAt: at(r.ExpiresAt), Worker: r.Worker, Reason: r.Reason,
+			CreatedAt: store.Instant(r.CreatedAt), DueAt: store.Instant(r.DueAt), ClaimedAt: store.Instant(r.ClaimedAt), CancelAt: store.Instant(r.CancelAt),
+			StartedAt: store.Instant(r.StartedAt), EndedAt: store.Instant(r.EndedAt), ExpiresAt: store.Instant(r.ExpiresAt), Worker: r.Worker, Reason: r.Reason,
 		},
-		Envelope: r.Envelope, Payload: r.Payload, Codec: r.Codec, Headers: r.Headers, RunAt: at(r.RunAt), Delay: span(r.DelayUs),
-		NominalAt: at(r.NominalAt), HardLimit: span(r.HardLimitUs), SoftLimit: span(r.SoftLimitUs), UniqueKey: r.UniqueKey,
-		UniqueScope: int(r.UniqueScope), PayloadVersion: int(r.PayloadVersion), IssuedAt: at(r.IssuedAt),
+		Envelope: r.Envelope, Payload: r.Payload, Codec: r.Codec, Headers: r.Headers, RunAt: store.Instant(r.RunAt), Delay: store.Span(r.DelayUs),
+		NominalAt: store.Instant(r.NominalAt), HardLimit: store.Span(r.HardLimitUs), SoftLimit: store.Span(r.SoftLimitUs), UniqueKey: r.UniqueKey,
+		UniqueScope: int(r.UniqueScope), PayloadVersion: int(r.PayloadVersion), IssuedAt: store.Instant(r.IssuedAt),
 		Signature: r.Sig, SignatureKey: r.SigKeyID, Algorithm: r.SigAlg,
 		Error: r.Error, Fingerprint: r.Fingerprint, Result: r.Result, Ahead: r.Ahead,
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stemqueue/stem/internal/store"
 )
@@ -104,21 +103,6 @@ func wrap(action string, err error) error {
 	}
 	return fmt.Errorf("control: %s: %w", action, err)
 }
-
-// at turns a column into a time in UTC, zero for null.
-func at(t pgtype.Timestamptz) time.Time {
-	if !t.Valid {
-		return time.Time{}
-	}
-	return t.Time.UTC()
-}
-
-// bound turns a filter's time into a parameter, null for zero.
-func bound(t time.Time) pgtype.Timestamptz {
-	return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()}
-}
-
-func span(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
 
 func unknownJob(action string, id uuid.UUID) error {
 	return fmt.Errorf("control: %s %s: %w", action, id, ErrNotFound)

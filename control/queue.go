@@ -146,9 +146,9 @@ func (p *Plane) PurgeQueue(ctx context.Context, queue string, b Bulk) (Progress,
 
 func queueOf(r *store.ListQueuesRow) Queue {
 	return Queue{
-		Name: r.Name, Paused: r.Paused, PausedBy: r.PausedBy, PausedWhy: r.PausedWhy, PausedSince: at(r.PausedSince),
+		Name: r.Name, Paused: r.Paused, PausedBy: r.PausedBy, PausedWhy: r.PausedWhy, PausedSince: store.Instant(r.PausedSince),
 		KeepFinished: r.KeepFinished,
 		Ready:        Count{r.Ready, r.ReadyExact}, Scheduled: Count{r.Scheduled, r.ScheduledExact}, Running: r.Running,
-		Dead: Count{r.Dead, r.DeadExact}, Oldest: span(r.OldestUs), Workers: r.Workers, Slots: r.Slots,
+		Dead: Count{r.Dead, r.DeadExact}, Oldest: store.Span(r.OldestUs), Workers: r.Workers, Slots: r.Slots,
 	}
 }

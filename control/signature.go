@@ -139,9 +139,9 @@ func after(id uuid.UUID) uuid.UUID {
 // judge does what a worker does between the claim and the handler, in the same order.
 func judge(r *store.ListEnvelopesRow, ring *signing.Ring, unsignedQueues []string) Verdict {
 	v := Verdict{ID: r.JobID, State: r.State, Queue: cmp.Or(r.TicketQueue, r.Queue), Task: r.Task, Key: r.SigKeyID, Action: signing.Bury}
-	runAt, claimed := at(r.RunAt), at(r.DueAt)
+	runAt, claimed := store.Instant(r.RunAt), store.Instant(r.DueAt)
 	if claimed.IsZero() { // dead: a replay does not run it before its time
-		claimed = latest(runAt, at(r.IssuedAt).Add(span(r.DelayUs)))
+		claimed = latest(runAt, store.Instant(r.IssuedAt).Add(store.Span(r.DelayUs)))
 	}
 	switch {
 	case r.Task == "":
@@ -163,12 +163,12 @@ func judge(r *store.ListEnvelopesRow, ring *signing.Ring, unsignedQueues []strin
 	}
 	job := signing.Job{
 		ID: r.JobID, Task: r.Task, Queue: r.Queue, Codec: r.Codec, Payload: r.Payload, Headers: headers, RunAt: runAt,
-		Delay: span(r.DelayUs), IssuedAt: at(r.IssuedAt), ExpiresAt: at(r.ExpiresAt), NominalAt: at(r.NominalAt),
-		Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), HardLimit: span(r.HardLimitUs), SoftLimit: span(r.SoftLimitUs),
+		Delay: store.Span(r.DelayUs), IssuedAt: store.Instant(r.IssuedAt), ExpiresAt: store.Instant(r.ExpiresAt), NominalAt: store.Instant(r.NominalAt),
+		Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), HardLimit: store.Span(r.HardLimitUs), SoftLimit: store.Span(r.SoftLimitUs),
 		UniqueKey: r.UniqueKey, Origin: r.Origin, PayloadVersion: int(r.PayloadVersion), Group: r.GroupName,
 	}
 	s := signing.Signature{Bytes: r.Sig, KeyID: r.SigKeyID, Algorithm: r.SigAlg}
-	action, refusal := ring.Admit(&job, s, at(r.CreatedAt), claimed, unsignedQueues)
+	action, refusal := ring.Admit(&job, s, store.Instant(r.CreatedAt), claimed, unsignedQueues)
 	v.Action = action
 	if refusal != nil {
 		v.Reason, v.Detail = string(refusal.Reason), refusal.Detail

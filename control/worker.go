@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/signing"
 )
 
@@ -120,8 +121,8 @@ func (p *Plane) Workers(ctx context.Context, namespace string) ([]Worker, error)
 	for _, r := range rows {
 		list = append(list, Worker{
 			ID: r.ID, State: r.State, Node: r.Node, Namespace: r.Namespace, Host: r.Host, PID: int(r.Pid), Boot: r.Boot,
-			Version: r.Version, Epoch: r.Epoch, StartedAt: at(r.StartedAt), HeartbeatAt: at(r.HeartbeatAt),
-			Silent: span(r.SilentUs), LeaseLeft: span(r.LeaseLeftUs), LostAt: at(r.LostAt),
+			Version: r.Version, Epoch: r.Epoch, StartedAt: store.Instant(r.StartedAt), HeartbeatAt: store.Instant(r.HeartbeatAt),
+			Silent: store.Span(r.SilentUs), LeaseLeft: store.Span(r.LeaseLeftUs), LostAt: store.Instant(r.LostAt),
 			Slots: slots(r.Slots), Idle: r.Idle, Tasks: r.Tasks, Stats: r.Stats, Signing: signingOf(r.Stats),
 			Running: r.Running,
 		})
@@ -139,7 +140,7 @@ func (p *Plane) Tasks(ctx context.Context, namespace string) ([]Task, error) {
 	for _, r := range rows {
 		list = append(list, Task{
 			Name: r.Task, Kind: r.Kind, Queue: r.Queue, MaxAttempts: int(r.MaxAttempts),
-			SoftLimit: span(r.SoftLimitUs), HardLimit: span(r.HardLimitUs), Malformed: r.Malformed,
+			SoftLimit: store.Span(r.SoftLimitUs), HardLimit: store.Span(r.HardLimitUs), Malformed: r.Malformed,
 			Workers: r.Workers, Nodes: r.Nodes, Queues: r.Queues,
 		})
 	}

@@ -99,8 +99,6 @@ func (q *Queue) translate(err error) error {
 	}
 }
 
-func stamp(t time.Time) pgtype.Timestamptz { return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()} }
-
 func headerJSON(headers map[string]string) []byte {
 	if len(headers) == 0 {
 		return nil
@@ -117,10 +115,10 @@ func oneParams(b *built) store.EnqueueOneParams {
 	return store.EnqueueOneParams{
 		ID: e.ID, Task: e.Task, Queue: e.Queue, Payload: e.Payload, Codec: e.Codec, Headers: headerJSON(e.Headers),
 		Priority: int16(e.Priority), MaxAttempts: int16(e.MaxAttempts), //nolint:gosec // checked by problems
-		RunAt: stamp(e.RunAt), DelayUs: e.Delay.Microseconds(), NominalAt: stamp(e.NominalAt), ExpiresAt: stamp(e.ExpiresAt),
+		RunAt: store.Stamp(e.RunAt), DelayUs: e.Delay.Microseconds(), NominalAt: store.Stamp(e.NominalAt), ExpiresAt: store.Stamp(e.ExpiresAt),
 		HardLimitUs: e.HardLimit.Microseconds(), SoftLimitUs: e.SoftLimit.Microseconds(),
 		UniqueKey: e.UniqueKey, UniqueScope: int16(s.uniqueScope), UniquePeriodUs: s.uniquePeriod.Microseconds(), Replace: s.replace,
-		Origin: e.Origin, PayloadVersion: int32(e.PayloadVersion), GroupName: e.Group, IssuedAt: stamp(e.IssuedAt), //nolint:gosec // checked
+		Origin: e.Origin, PayloadVersion: int32(e.PayloadVersion), GroupName: e.Group, IssuedAt: store.Stamp(e.IssuedAt), //nolint:gosec // checked
 		Sig: e.Signature.Bytes, SigKeyID: e.Signature.KeyID, SigAlg: e.Signature.Algorithm, Wake: !s.silent,
 	}
 }
@@ -133,17 +131,17 @@ func manyParams(jobs []built) store.EnqueueManyParams {
 		Queues:          column(jobs, func(b *built) string { return b.envelope.Queue }),
 		Codecs:          column(jobs, func(b *built) string { return b.envelope.Codec }),
 		Priorities:      column(jobs, func(b *built) int16 { return int16(b.envelope.Priority) }), //nolint:gosec // checked by problems
-		RunAts:          column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.RunAt) }),
+		RunAts:          column(jobs, func(b *built) pgtype.Timestamptz { return store.Stamp(b.envelope.RunAt) }),
 		DelaysUs:        column(jobs, func(b *built) int64 { return b.envelope.Delay.Microseconds() }),
-		NominalAts:      column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.NominalAt) }),
-		ExpiresAts:      column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.ExpiresAt) }),
+		NominalAts:      column(jobs, func(b *built) pgtype.Timestamptz { return store.Stamp(b.envelope.NominalAt) }),
+		ExpiresAts:      column(jobs, func(b *built) pgtype.Timestamptz { return store.Stamp(b.envelope.ExpiresAt) }),
 		MaxAttempts:     column(jobs, func(b *built) int16 { return int16(b.envelope.MaxAttempts) }), //nolint:gosec // checked by problems
 		HardLimitsUs:    column(jobs, func(b *built) int64 { return b.envelope.HardLimit.Microseconds() }),
 		SoftLimitsUs:    column(jobs, func(b *built) int64 { return b.envelope.SoftLimit.Microseconds() }),
 		Origins:         column(jobs, func(b *built) string { return b.envelope.Origin }),
 		PayloadVersions: column(jobs, func(b *built) int32 { return int32(b.envelope.PayloadVersion) }), //nolint:gosec // checked by problems
 		GroupNames:      column(jobs, func(b *built) string { return b.envelope.Group }),
-		IssuedAts:       column(jobs, func(b *built) pgtype.Timestamptz { return stamp(b.envelope.IssuedAt) }),
+		IssuedAts:       column(jobs, func(b *built) pgtype.Timestamptz { return store.Stamp(b.envelope.IssuedAt) }),
 		SigKeyIds:       column(jobs, func(b *built) string { return b.envelope.Signature.KeyID }),
 		SigAlgs:         column(jobs, func(b *built) string { return b.envelope.Signature.Algorithm }),
 	}

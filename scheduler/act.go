@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,24 +57,19 @@ func (t *Table) Resign(ctx context.Context, reason string, reviewed bool, ids ..
 	if t.config.Keys.Policy() == signing.Off {
 		return 0, errors.New("scheduler: resign: this process signs nothing: set STEM_SIGNING_KEYS")
 	}
-	var rows []*store.ReadSchedulesRow
-	for _, id := range ids {
-		r, err := t.row(ctx, t.queries, id)
+	rows := t.rows(ctx)
+	if len(ids) > 0 {
+		found, err := named(ctx, t.queries, ids...)
 		if err != nil {
 			return 0, err
 		}
-		rows = append(rows, r)
-	}
-	if len(ids) == 0 {
-		for r, err := range t.rows(ctx) {
-			if err != nil {
-				return 0, err
-			}
-			rows = append(rows, r)
-		}
+		rows = each(found)
 	}
 	var list []row
-	for _, r := range rows {
+	for r, err := range rows {
+		if err != nil {
+			return 0, err
+		}
 		w, err := t.renewed(r, reviewed, r.Enabled, func(_ *order, w *row) { w.KeepNext = true })
 		if err != nil {
 			return 0, err
@@ -129,26 +123,27 @@ func (t *Table) admitted(r *store.ReadSchedulesRow, reviewed bool) (*order, erro
 
 // Delete removes schedules, all or none; their ledger stays until it is pruned. ErrNotFound if there is none of an id.
 func (t *Table) Delete(ctx context.Context, reason string, ids ...string) error {
-	versions := make([]int64, len(ids))
-	for i, id := range ids {
-		r, err := t.row(ctx, t.queries, id)
-		if err != nil {
-			return err
-		}
-		versions[i] = r.Version
+	rows, err := named(ctx, t.queries, ids...)
+	if err != nil {
+		return err
 	}
-	return t.inTx(ctx, "delete", func(q *store.Queries) error { return q.DeleteSchedules(ctx, ids, versions, reason) })
+	var found []string
+	var versions []int64
+	for _, r := range rows {
+		found, versions = append(found, r.ID), append(versions, r.Version)
+	}
+	return t.inTx(ctx, "delete", func(q *store.Queries) error { return q.DeleteSchedules(ctx, found, versions, reason) })
 }
 
 // Trigger enqueues the job of a schedule now, once, on or off, and leaves its next instant where it is. The job stands for no instant.
 func (t *Table) Trigger(ctx context.Context, id, reason string) (queue.Receipt, error) {
 	var receipt queue.Receipt
 	err := t.locked(ctx, "trigger", id, func(tx pgx.Tx, o *order, now time.Time) error {
-		request, err := o.request(t.queue, t.config.Encryption, time.Time{})
+		requests, err := o.requests(t.queue, t.config.Encryption, time.Time{})
 		if err != nil {
 			return err
 		}
-		receipts, err := t.queue.Enqueue(ctx, tx, request)
+		receipts, err := t.queue.Enqueue(ctx, tx, requests...)
 		if err != nil {
 			return err
 		}
@@ -185,7 +180,7 @@ func (t *Table) locked(ctx context.Context, action, id string, do func(pgx.Tx, *
 			if err != nil {
 				return err
 			}
-			return do(tx, o, instant(locked[0].ServerTime))
+			return do(tx, o, store.Instant(locked[0].ServerTime))
 		})
 	}
 	err := try()
@@ -208,16 +203,33 @@ type Verdict struct {
 // Refused tells whether the schedule would not fire with these keys.
 func (v *Verdict) Refused() bool { return v.Action == signing.Bury || v.Action == signing.Release }
 
-// Verify says of each schedule what a scheduler with the table's keys would do: all, or those named.
+// each yields what is there already.
+func each(rows []*store.ReadSchedulesRow) iter.Seq2[*store.ReadSchedulesRow, error] {
+	return func(yield func(*store.ReadSchedulesRow, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Verify says of each schedule what a scheduler with the table's keys would do: all, or those named that are there.
 func (t *Table) Verify(ctx context.Context, ids ...string) iter.Seq2[Verdict, error] {
 	return func(yield func(Verdict, error) bool) {
-		for r, err := range t.rows(ctx) {
+		rows := t.rows(ctx)
+		if len(ids) > 0 {
+			found, err := t.queries.ReadSchedules(ctx, ids, "", 0)
+			if err != nil {
+				yield(Verdict{}, wrap("read", err))
+				return
+			}
+			rows = each(found)
+		}
+		for r, err := range rows {
 			if err != nil {
 				yield(Verdict{}, err)
 				return
-			}
-			if len(ids) > 0 && !slices.Contains(ids, r.ID) {
-				continue
 			}
 			if !yield(t.verdict(r), nil) {
 				return

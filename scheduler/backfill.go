@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stemqueue/stem/internal/store"
-	"github.com/stemqueue/stem/queue"
 )
 
 // BackfillCount counts what a backfill has done so far.
@@ -99,7 +98,7 @@ type filling struct {
 
 func (f *filling) fill(at []time.Time, count *BackfillCount) error {
 	id := f.order.message.ID
-	had, err := store.Over(f.tx).RunsWithJobs(f.ctx, id, stamp(at[0]), stamp(at[len(at)-1]))
+	had, err := store.Over(f.tx).RunsWithJobs(f.ctx, id, store.Stamp(at[0]), store.Stamp(at[len(at)-1]))
 	if err != nil {
 		return err
 	}
@@ -114,11 +113,9 @@ func (f *filling) fill(at []time.Time, count *BackfillCount) error {
 	if len(at) == 0 {
 		return nil
 	}
-	requests := make([]queue.Request, len(at))
-	for i, t := range at {
-		if requests[i], err = f.order.request(f.queue, f.config.Encryption, t); err != nil {
-			return err
-		}
+	requests, err := f.order.requests(f.queue, f.config.Encryption, at...)
+	if err != nil {
+		return err
 	}
 	receipts, err := f.queue.Enqueue(f.ctx, f.tx, requests...)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stemqueue/stem/internal/duration"
 )
 
 // An Outcome says what became of an instant.
@@ -118,7 +120,7 @@ func (o *order) dueInstants(s state, now time.Time, limit int) instants {
 	for !at.IsZero() && len(list.at) < most && !o.timing.due(at).After(now) {
 		list.at, list.notes = append(list.at, at), append(list.notes, note)
 		run, _ := o.timing.Next(at)
-		at, note = run.At, notes(run)
+		at, note = run.At, run.Remarks()
 	}
 	list.next = at
 	return list
@@ -131,14 +133,14 @@ func (o *order) align(s state, now time.Time) (at time.Time, note string) {
 		return time.Time{}, ""
 	}
 	if run, _ := o.timing.Next(s.next.Add(-time.Microsecond)); run.At.Equal(s.next) {
-		return run.At, notes(run)
+		return run.At, run.Remarks()
 	}
 	from := s.last
 	if from.IsZero() {
 		from = now
 	}
 	run, _ := o.timing.Next(from)
-	return run.At, notes(run)
+	return run.At, run.Remarks()
 }
 
 // missed decides whether an instant fires that is late by so much and after which so many more are due.
@@ -149,9 +151,9 @@ func (o *order) missed(r *run, late time.Duration, more int, tolerance time.Dura
 	case late <= tolerance:
 		r.outcome, r.fires = Fired, true
 	case late > p.CatchUpWindow:
-		skip("missed by more than the catch-up window of " + short(p.CatchUpWindow))
+		skip("missed by more than the catch-up window of " + duration.Format(p.CatchUpWindow))
 	case p.Missed == MissedSkip:
-		skip("missed by more than " + short(tolerance))
+		skip("missed by more than " + duration.Format(tolerance))
 	case more == 0:
 		r.outcome, r.fires = Late, true
 	case p.Missed == MissedLast:
@@ -199,16 +201,4 @@ func (o *order) previous(d *decision, begun int, going, cancellable, beyond bool
 
 func joined(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
-}
-
-// short is a duration without zeros at its end: 1h, not 1h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

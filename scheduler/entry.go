@@ -40,6 +40,13 @@ func (e *EntryError) Unwrap() error { return e.Err }
 
 // Check returns all that is wrong with entries, each an *EntryError, joined. It needs no database.
 func Check(q *queue.Queue, entries ...Entry) error {
+	_, err := orders(q, entries)
+	return err
+}
+
+// orders turns entries into what is stored, or says all that is wrong with them.
+func orders(q *queue.Queue, entries []Entry) ([]*order, error) {
+	list := make([]*order, len(entries))
 	var wrong []error
 	seen := map[string]bool{}
 	for i := range entries {
@@ -48,10 +55,11 @@ func Check(q *queue.Queue, entries ...Entry) error {
 			wrong = append(wrong, &EntryError{e.ID, "id", errors.New("there are two of this id")})
 		}
 		seen[e.ID] = true
-		_, mistakes := e.order(q)
+		var mistakes []error
+		list[i], mistakes = e.order(q)
 		wrong = append(wrong, mistakes...)
 	}
-	return errors.Join(wrong...)
+	return list, errors.Join(wrong...)
 }
 
 const (
@@ -90,6 +98,12 @@ func (e *Entry) order(q *queue.Queue) (*order, []error) {
 		return nil, []error{&EntryError{e.ID, "job", fmt.Errorf("unique key, group and policies take %d bytes together; limit %d", n, maxTerms)}}
 	}
 	return o, nil
+}
+
+// Timing says when the entry fires. Its errors are those of Check about that.
+func (e *Entry) Timing() (Timing, error) {
+	t, mistakes := e.timing()
+	return t, errors.Join(mistakes...)
 }
 
 func (e *Entry) timing() (Timing, []error) {

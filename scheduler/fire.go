@@ -126,19 +126,19 @@ func (f *firing) lock(ctx context.Context, only []string, back time.Duration) er
 	ids := make([]string, len(locked))
 	for i, l := range locked {
 		at[l.ID], ids[i] = i, l.ID
-		f.now = instant(l.ServerTime)
+		f.now = store.Instant(l.ServerTime)
 	}
 	rows, err := f.db.ReadSchedules(ctx, ids, "", 0)
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
-		if due := instant(r.DueAt); !r.Enabled || due.IsZero() || due.After(f.now) {
+		if due := store.Instant(r.DueAt); !r.Enabled || due.IsZero() || due.After(f.now) {
 			continue // asked for by name, and somebody was here first
 		}
-		d := &dueSchedule{row: r, state: state{next: instant(r.NextAt), last: instant(r.LastAt), queued: instant(r.QueuedAt)}}
+		d := &dueSchedule{row: r, state: state{next: store.Instant(r.NextAt), last: store.Instant(r.LastAt), queued: store.Instant(r.QueuedAt)}}
 		for _, t := range locked[at[r.ID]].Done {
-			d.state.done = append(d.state.done, instant(t))
+			d.state.done = append(d.state.done, store.Instant(t))
 		}
 		f.due = append(f.due, d)
 	}
@@ -190,10 +190,6 @@ func (f *firing) admit(ctx context.Context, d *dueSchedule) {
 		if f.said.mayLog(d.row.ID) {
 			f.log.ErrorContext(ctx, "schedule refused; it does not fire", "schedule", d.row.ID, "version", d.row.Version, "key_id", d.row.SigKeyID,
 				"reason", refusal.Reason, "detail", refusal.Detail)
-		}
-		if unread != nil { // not even when it would fire can be told
-			d.decision = decision{}
-			d.order.timing = Timing{}
 		}
 	}
 }
@@ -283,16 +279,18 @@ func (f *firing) decide(ctx context.Context, d *dueSchedule, limit int) {
 		d.decision.next, d.decision.due, d.decision.queued = time.Time{}, time.Time{}, time.Time{}
 		f.log.ErrorContext(ctx, "schedule paused", "schedule", d.row.ID, "why", d.paused)
 	}
+	var at []time.Time
 	for _, r := range d.decision.runs {
-		if !r.fires {
-			continue
+		if r.fires {
+			at = append(at, r.at)
 		}
-		request, err := d.order.request(f.queue, f.config.Encryption, r.at)
-		if err != nil {
-			f.fail(ctx, d, err)
-			return
-		}
-		d.requests = append(d.requests, request)
+	}
+	if len(at) == 0 {
+		return
+	}
+	var err error
+	if d.requests, err = d.order.requests(f.queue, f.config.Encryption, at...); err != nil {
+		f.fail(ctx, d, err)
 	}
 }
 

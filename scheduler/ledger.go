@@ -16,7 +16,7 @@ type ledger store.RecordRunsParams
 
 func (l *ledger) add(schedule string, at time.Time, o Outcome, job uuid.UUID, jitter time.Duration, drift pgtype.Int8, note string) {
 	l.Schedules = append(l.Schedules, schedule)
-	l.Nominals = append(l.Nominals, stamp(at))
+	l.Nominals = append(l.Nominals, store.Stamp(at))
 	l.Outcomes = append(l.Outcomes, string(o))
 	l.Jobs = append(l.Jobs, job)
 	l.JittersUs = append(l.JittersUs, jitter.Microseconds())
@@ -71,10 +71,10 @@ func (f *firing) advance(ctx context.Context) error {
 		}
 		p.Ids = append(p.Ids, d.row.ID)
 		p.Versions = append(p.Versions, d.row.Version)
-		p.NextAts = append(p.NextAts, stamp(d.decision.next))
-		p.DueAts = append(p.DueAts, stamp(d.decision.due))
-		p.LastAts = append(p.LastAts, stamp(last))
-		p.QueuedAts = append(p.QueuedAts, stamp(d.decision.queued))
+		p.NextAts = append(p.NextAts, store.Stamp(d.decision.next))
+		p.DueAts = append(p.DueAts, store.Stamp(d.decision.due))
+		p.LastAts = append(p.LastAts, store.Stamp(last))
+		p.QueuedAts = append(p.QueuedAts, store.Stamp(d.decision.queued))
 		p.LastJobs = append(p.LastJobs, lastJob)
 		p.Fired = append(p.Fired, fired)
 		p.Paused = append(p.Paused, d.paused)

@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/queue"
@@ -109,8 +108,8 @@ func orderOf(r *store.ReadSchedulesRow) (*order, error) {
 	o := &order{
 		message: signing.Schedule{
 			ID: r.ID, Task: r.Task, Queue: r.Queue, Codec: r.Codec, Payload: r.Payload, Version: r.Version, Spec: r.Spec, Zone: r.Zone,
-			Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), HardLimit: span(r.HardLimitUs), SoftLimit: span(r.SoftLimitUs),
-			End: instant(r.ExpireAt), Enabled: r.Enabled, Policies: r.Policies, Jitter: span(r.JitterUs),
+			Priority: int(r.Priority), MaxAttempts: int(r.MaxAttempts), HardLimit: store.Span(r.HardLimitUs), SoftLimit: store.Span(r.SoftLimitUs),
+			End: store.Instant(r.ExpireAt), Enabled: r.Enabled, Policies: r.Policies, Jitter: store.Span(r.JitterUs),
 		},
 		signature:   signing.Signature{Bytes: r.Sig, KeyID: r.SigKeyID, Algorithm: r.SigAlg},
 		description: r.Description,
@@ -193,11 +192,11 @@ func (o *order) opened(c encryption.Codec) (payload []byte, codec string, err er
 	return payload, codec, err
 }
 
-// request is the job of one run: of a nominal instant, or for the zero time of none.
-func (o *order) request(q *queue.Queue, c encryption.Codec, nominal time.Time) (queue.Request, error) {
+// requests are the jobs of runs: of nominal instants, or for the zero time of none. What they have in common is opened and checked once.
+func (o *order) requests(q *queue.Queue, c encryption.Codec, nominal ...time.Time) ([]queue.Request, error) {
 	payload, codec, err := o.opened(c)
 	if err != nil {
-		return queue.Request{}, err
+		return nil, err
 	}
 	m := &o.message
 	template := queue.Envelope{
@@ -205,27 +204,15 @@ func (o *order) request(q *queue.Queue, c encryption.Codec, nominal time.Time) (
 		HardLimit: m.HardLimit, SoftLimit: m.SoftLimit, UniqueKey: o.terms.UniqueKey, PayloadVersion: o.terms.Version, Group: o.terms.Group,
 	}
 	if _, err := q.Template(q.Reissue(&template)); err != nil {
-		return queue.Request{}, err
+		return nil, err
 	}
 	options := []queue.Option{queue.Origin("schedule:" + m.ID)}
-	if !nominal.IsZero() {
-		options = append(options, queue.NominalAt(nominal))
-	}
 	if o.terms.ExpiresIn > 0 {
 		options = append(options, queue.ExpiresIn(o.terms.ExpiresIn))
 	}
-	return q.Reissue(&template, options...), nil
-}
-
-func span(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
-
-// instant turns a column into a time in UTC, zero for null.
-func instant(t pgtype.Timestamptz) time.Time {
-	if !t.Valid {
-		return time.Time{}
+	list := make([]queue.Request, len(nominal))
+	for i, at := range nominal {
+		list[i] = q.Reissue(&template, append(slices.Clone(options), queue.NominalAt(at))...)
 	}
-	return t.Time.UTC()
+	return list, nil
 }
-
-// stamp turns a time into a parameter, null for zero.
-func stamp(t time.Time) pgtype.Timestamptz { return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()} }

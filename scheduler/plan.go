@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stemqueue/stem/internal/duration"
 	"github.com/stemqueue/stem/internal/store"
 	"github.com/stemqueue/stem/signing"
 )
@@ -54,7 +55,8 @@ func (p *Plan) IsEmpty() bool {
 // Plan checks entries and compares them with the table; with prune, schedules that are not among them go. Its errors are those of Check.
 // It changes nothing.
 func (t *Table) Plan(ctx context.Context, prune bool, entries ...Entry) (*Plan, error) {
-	if err := Check(t.queue, entries...); err != nil {
+	wanted, err := orders(t.queue, entries)
+	if err != nil {
 		return nil, err
 	}
 	now, err := t.Now(ctx)
@@ -71,7 +73,7 @@ func (t *Table) Plan(ctx context.Context, prune bool, entries ...Entry) (*Plan, 
 	p := &Plan{now: now}
 	for i := range entries {
 		e := &entries[i]
-		c, err := t.change(e, there[e.ID], now)
+		c, err := t.change(e, wanted[i], there[e.ID], now)
 		if err != nil {
 			return nil, err
 		}
@@ -87,11 +89,8 @@ func (t *Table) Plan(ctx context.Context, prune bool, entries ...Entry) (*Plan, 
 	return p, nil
 }
 
-func (t *Table) change(e *Entry, r *store.ReadSchedulesRow, now time.Time) (Change, error) {
-	o, mistakes := e.order(t.queue)
-	if len(mistakes) > 0 {
-		return Change{}, errors.Join(mistakes...)
-	}
+// change compares an entry, whose order it takes, with the row that is there, if any.
+func (t *Table) change(e *Entry, o *order, r *store.ReadSchedulesRow, now time.Time) (Change, error) {
 	c := Change{ID: e.ID, Kind: KindNew, order: o, retimed: true}
 	if r != nil {
 		if e.Enabled == nil {
@@ -147,9 +146,9 @@ func (t *Table) compare(before, after *order, broken error) []Field {
 	}
 	add("priority", strconv.Itoa(b.Priority), strconv.Itoa(a.Priority))
 	add("maxAttempts", strconv.Itoa(b.MaxAttempts), strconv.Itoa(a.MaxAttempts))
-	add("hardLimit", short(b.HardLimit), short(a.HardLimit))
-	add("softLimit", short(b.SoftLimit), short(a.SoftLimit))
-	add("jitter", short(b.Jitter), short(a.Jitter))
+	add("hardLimit", duration.Format(b.HardLimit), duration.Format(a.HardLimit))
+	add("softLimit", duration.Format(b.SoftLimit), duration.Format(a.SoftLimit))
+	add("jitter", duration.Format(b.Jitter), duration.Format(a.Jitter))
 	add("expireAt", when(b.End), when(a.End))
 	add("enabled", strconv.FormatBool(b.Enabled), strconv.FormatBool(a.Enabled))
 	add("description", before.description, after.description)
@@ -170,11 +169,11 @@ func (t terms) compare(a terms) []Field {
 		{"policies.gap", t.Gap, a.Gap},
 		{"policies.overlap", t.Overlap, a.Overlap},
 		{"policies.missed", t.Missed, a.Missed},
-		{"policies.catchUpWindow", short(t.CatchUpWindow), short(a.CatchUpWindow)},
+		{"policies.catchUpWindow", duration.Format(t.CatchUpWindow), duration.Format(a.CatchUpWindow)},
 		{"policies.catchUpMax", strconv.Itoa(t.CatchUpMax), strconv.Itoa(a.CatchUpMax)},
 		{"policies.previous", t.Previous, a.Previous},
 		{"policies.pauseAfterFailures", strconv.Itoa(t.PauseAfterFailures), strconv.Itoa(a.PauseAfterFailures)},
-		{"expiresIn", short(t.ExpiresIn), short(a.ExpiresIn)},
+		{"expiresIn", duration.Format(t.ExpiresIn), duration.Format(a.ExpiresIn)},
 		{"uniqueKey", keyText(t.UniqueKey), keyText(a.UniqueKey)},
 		{"version", strconv.Itoa(t.Version), strconv.Itoa(a.Version)},
 		{"group", t.Group, a.Group},

@@ -140,7 +140,7 @@ func (s *Scheduler) round(ctx, life context.Context) (time.Duration, error) {
 	}
 	wait := s.config.PollInterval
 	if us >= 0 {
-		wait = min(wait, span(us))
+		wait = min(wait, store.Span(us))
 	}
 	if back == 0 {
 		s.whole = time.Now()

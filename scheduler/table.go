@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -174,7 +175,7 @@ func (t *Table) listed(r *store.ListSchedulesRow) *Schedule {
 	})
 	s.Job = nil
 	if r.DriftUs.Valid {
-		s.LastDrift = new(span(r.DriftUs.Int64))
+		s.LastDrift = new(store.Span(r.DriftUs.Int64))
 	}
 	return s
 }
@@ -189,17 +190,28 @@ func (t *Table) Get(ctx context.Context, id string) (*Schedule, error) {
 }
 
 func (t *Table) row(ctx context.Context, q *store.Queries, id string) (*store.ReadSchedulesRow, error) {
-	rows, err := q.ReadSchedules(ctx, []string{id}, "", 0)
+	rows, err := named(ctx, q, id)
 	if err != nil {
-		return nil, wrap("read", err)
-	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("scheduler: schedule %.140q: %w", id, ErrNotFound)
+		return nil, err
 	}
 	return rows[0], nil
 }
 
-// rows yields whole rows by id.
+// named returns the whole rows of some ids, by id, or ErrNotFound if one is missing.
+func named(ctx context.Context, q *store.Queries, ids ...string) ([]*store.ReadSchedulesRow, error) {
+	rows, err := q.ReadSchedules(ctx, ids, "", 0)
+	if err != nil {
+		return nil, wrap("read", err)
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(rows, func(r *store.ReadSchedulesRow) bool { return r.ID == id }) {
+			return nil, fmt.Errorf("scheduler: schedule %.140q: %w", id, ErrNotFound)
+		}
+	}
+	return rows, nil
+}
+
+// rows yields all whole rows by id.
 func (t *Table) rows(ctx context.Context) iter.Seq2[*store.ReadSchedulesRow, error] {
 	return func(yield func(*store.ReadSchedulesRow, error) bool) {
 		for after := ""; ; {
@@ -228,9 +240,9 @@ func (t *Table) schedule(r *store.ReadSchedulesRow) *Schedule {
 	s := &Schedule{
 		ID: r.ID, Version: r.Version, Enabled: r.Enabled, Spec: r.Spec, Zone: r.Zone, Policies: o.terms.Policies, Jitter: m.Jitter,
 		ExpireAt: m.End, Task: r.Task, Queue: r.Queue, Description: r.Description, Key: r.SigKeyID, Algorithm: r.SigAlg,
-		UpdatedAt: instant(r.UpdatedAt), UpdatedBy: r.UpdatedBy,
-		DueAt: instant(r.DueAt), NextAt: instant(r.NextAt), LastAt: instant(r.LastAt), QueuedAt: instant(r.QueuedAt), LastJob: r.LastJob,
-		Fired: r.Fired, PausedAt: instant(r.PausedAt), PausedWhy: r.PausedWhy, Refused: r.Refused, Failed: r.Failed, Broken: err,
+		UpdatedAt: store.Instant(r.UpdatedAt), UpdatedBy: r.UpdatedBy,
+		DueAt: store.Instant(r.DueAt), NextAt: store.Instant(r.NextAt), LastAt: store.Instant(r.LastAt), QueuedAt: store.Instant(r.QueuedAt), LastJob: r.LastJob,
+		Fired: r.Fired, PausedAt: store.Instant(r.PausedAt), PausedWhy: r.PausedWhy, Refused: r.Refused, Failed: r.Failed, Broken: err,
 		timing: o.timing,
 	}
 	j := &Job{
@@ -271,7 +283,7 @@ func (t *Table) History(ctx context.Context, f RunFilter) iter.Seq2[Run, error] 
 	for _, o := range f.Outcomes {
 		outcomes = append(outcomes, string(o))
 	}
-	p := store.ListRunsParams{Schedule: f.Schedule, Outcomes: outcomes, Since: stamp(f.Since), Until: stamp(f.Until), Max: page}
+	p := store.ListRunsParams{Schedule: f.Schedule, Outcomes: outcomes, Since: store.Stamp(f.Since), Until: store.Stamp(f.Until), Max: page}
 	return func(yield func(Run, error) bool) {
 		for {
 			rows, err := t.queries.ListRuns(ctx, p)
@@ -297,11 +309,11 @@ func (t *Table) History(ctx context.Context, f RunFilter) iter.Seq2[Run, error] 
 
 func runOf(r *store.ListRunsRow) Run {
 	run := Run{
-		Schedule: r.Schedule, NominalAt: instant(r.NominalAt), RecordedAt: instant(r.RecordedAt), Outcome: Outcome(r.Outcome),
-		JobID: r.JobID, Jitter: span(r.JitterUs), Note: r.Note, State: r.State,
+		Schedule: r.Schedule, NominalAt: store.Instant(r.NominalAt), RecordedAt: store.Instant(r.RecordedAt), Outcome: Outcome(r.Outcome),
+		JobID: r.JobID, Jitter: store.Span(r.JitterUs), Note: r.Note, State: r.State,
 	}
 	if r.DriftUs.Valid {
-		run.Drift = new(span(r.DriftUs.Int64))
+		run.Drift = new(store.Span(r.DriftUs.Int64))
 	}
 	return run
 }
@@ -309,7 +321,7 @@ func runOf(r *store.ListRunsRow) Run {
 // Now is the time by the server's clock.
 func (t *Table) Now(ctx context.Context) (time.Time, error) {
 	now, err := t.queries.ServerTime(ctx)
-	return instant(now), wrap("read the clock", err)
+	return store.Instant(now), wrap("read the clock", err)
 }
 
 func wrap(action string, err error) error {

@@ -66,12 +66,3 @@ func micro(t time.Time) time.Time {
 	}
 	return t.UTC().Truncate(time.Microsecond)
 }
-
-// notes are what is unusual about a run, for the ledger.
-func notes(r spec.Run) string {
-	list := make([]string, 0, len(r.Notes))
-	for _, n := range r.Notes {
-		list = append(list, n.String())
-	}
-	return joined(list...)
-}

@@ -134,9 +134,9 @@ func newHeld(row *store.ClaimRow, id, worker uuid.UUID) *held {
 			Envelope: queue.Envelope{
 				ID: row.JobID, Task: row.Task.String, Queue: row.Queue, Payload: row.Payload, Codec: cmp.Or(row.Codec.String, store.UsualCodec),
 				Priority: int(priority), MaxAttempts: int(row.MaxAttempts.Int16),
-				RunAt: utc(row.RunAt.Time), Delay: micros(row.DelayUs.Int64),
+				RunAt: utc(row.RunAt.Time), Delay: store.Span(row.DelayUs.Int64),
 				NominalAt: utc(row.NominalAt.Time), ExpiresAt: utc(row.ExpiresAt.Time),
-				HardLimit: micros(row.HardLimitUs.Int64), SoftLimit: micros(row.SoftLimitUs.Int64),
+				HardLimit: store.Span(row.HardLimitUs.Int64), SoftLimit: store.Span(row.SoftLimitUs.Int64),
 				UniqueKey: row.UniqueKey, Origin: cmp.Or(row.Origin.String, store.UsualOrigin),
 				PayloadVersion: int(row.PayloadVersion.Int32), Group: row.GroupName.String, IssuedAt: utc(row.IssuedAt.Time),
 				Signature: signing.Signature{Bytes: row.Sig, KeyID: row.SigKeyID.String, Algorithm: row.SigAlg.String},
@@ -156,8 +156,6 @@ func utc(t time.Time) time.Time {
 	}
 	return t.UTC()
 }
-
-func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
 
 func decodeHeaders(b []byte) (map[string]string, error) {
 	if len(b) == 0 {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/stemqueue/stem/internal/store"
 )
 
 var errNotCommitted = errors.New("complete_not_committed: the handler called Complete and returned nil, but that transaction did not commit")
@@ -57,7 +59,7 @@ func (s *session) rescueOnce(life context.Context, seen map[uuid.UUID]sighting) 
 			seen[o.ID] = sighting{heartbeat: o.HeartbeatAt.Time, since: now}
 			before = seen[o.ID]
 		}
-		lease := micros(o.LeaseUs)
+		lease := store.Span(o.LeaseUs)
 		rest := max(before.since+lease-now, s.config.Lease-s.steadyFor())
 		if rest > 0 || !o.Expired {
 			if rest > 0 {

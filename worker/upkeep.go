@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stemqueue/stem/internal/listen"
+	"github.com/stemqueue/stem/internal/store"
 )
 
 const dueBatch = 1000
@@ -53,7 +54,7 @@ func (s *session) due(life context.Context) time.Duration {
 		if row.NextUs < 0 {
 			return s.config.PollInterval
 		}
-		return min(micros(row.NextUs)+time.Millisecond, s.config.PollInterval)
+		return min(store.Span(row.NextUs)+time.Millisecond, s.config.PollInterval)
 	}
 }
 

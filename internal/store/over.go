@@ -3,6 +3,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -84,3 +85,17 @@ func EnqueueManyCall(p EnqueueManyParams) (sql string, args []any) {
 		p.PayloadVersions, p.GroupNames, p.IssuedAts, p.Sigs, p.SigKeyIds, p.SigAlgs, p.Wake,
 	})
 }
+
+// Instant turns a column into a time in UTC, zero for null.
+func Instant(t pgtype.Timestamptz) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}
+
+// Stamp turns a time into an argument, null for zero.
+func Stamp(t time.Time) pgtype.Timestamptz { return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()} }
+
+// Span turns a column of microseconds into a length of time.
+func Span(us int64) time.Duration { return time.Duration(us) * time.Microsecond }

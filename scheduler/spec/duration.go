@@ -41,15 +41,3 @@ func parseDuration(path, text string) (time.Duration, error) {
 	}
 	return sign * d, nil
 }
-
-// formatDuration is time.Duration's form without the zeros at its end: 5m, not 5m0s.
-func formatDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}

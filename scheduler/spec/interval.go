@@ -3,6 +3,8 @@ package spec
 import (
 	"strings"
 	"time"
+
+	"github.com/stemqueue/stem/internal/duration"
 )
 
 const microsecond = int64(time.Microsecond)
@@ -69,7 +71,7 @@ func (i *interval) keys() any {
 		Every   string `json:"every"`
 		StartAt string `json:"startAt,omitempty"`
 		EndAt   string `json:"endAt,omitempty"`
-	}{formatDuration(i.every), stamp(i.start), stamp(i.end)}
+	}{duration.Format(i.every), stamp(i.start), stamp(i.end)}
 }
 
 type clocked struct{ at time.Time }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stemqueue/stem/internal/duration"
 )
 
 // kinds are the forms: the key that names one, the name that "kind" may have instead and where its value then is.
@@ -232,7 +234,7 @@ func (o *object) duration(key string) string {
 			if (ms > most || ms < -most) && o.err == nil {
 				o.err = wrong(o.at(k), "%d; want 100 years or less", ms)
 			}
-			return formatDuration(time.Duration(ms) * time.Millisecond)
+			return duration.Format(time.Duration(ms) * time.Millisecond)
 		}
 	}
 	return o.text(key)

@@ -3,6 +3,8 @@ package spec
 import (
 	"math"
 	"time"
+
+	"github.com/stemqueue/stem/internal/duration"
 )
 
 type sun struct {
@@ -30,7 +32,7 @@ func (s *sun) check() error {
 func (s *sun) keys() any {
 	offset := ""
 	if s.offset != 0 {
-		offset = formatDuration(s.offset)
+		offset = duration.Format(s.offset)
 	}
 	return struct {
 		Solar     string  `json:"solar"`

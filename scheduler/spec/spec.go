@@ -68,6 +68,15 @@ type Run struct {
 	Notes []Note    // what is unusual about it, and what was left out since the instant that Next was asked about
 }
 
+// Remarks are the notes in one line; empty if there is none.
+func (r Run) Remarks() string {
+	list := make([]string, 0, len(r.Notes))
+	for _, n := range r.Notes {
+		list = append(list, n.String())
+	}
+	return strings.Join(list, "; ")
+}
+
 // Note is something that whoever reads a list of runs should be told.
 type Note struct {
 	Kind     string // one of the constants

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/stemqueue/stem/internal/duration"
 )
 
 // Year is the longest duration that most flags take.
@@ -107,14 +108,7 @@ func Text(d time.Duration) string {
 	default:
 		d = d.Round(time.Second)
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return duration.Format(d)
 }
 
 // Precise is a duration with three digits, for what is measured: 345µs, 1.35ms, 12.4ms, 2.50s.

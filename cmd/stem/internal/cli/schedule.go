@@ -80,11 +80,7 @@ func scheduleFault(ctx context.Context, table *scheduler.Table, id string, err e
 	case errors.Is(err, scheduler.ErrNotFound):
 		return noSchedule(ctx, table, id).Because(err)
 	case errors.Is(err, scheduler.ErrChanged):
-		message := err.Error()
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-			message = pg.Message
-		}
-		return fault.New(fault.ExitTryLater, "changed", "%s; nothing was done", message).WithHint("look at it, then run it again: stem schedule show %s", id).Because(err)
+		return changedFault(err, "nothing was done", "stem schedule show "+id)
 	case errors.Is(err, scheduler.ErrRefused):
 		_, why, _ := strings.Cut(err.Error(), scheduler.ErrRefused.Error()+": ")
 		return fault.New(fault.ExitNotFound, "signature_refused", "the signature of schedule %q is refused: %s", id, why).
@@ -93,14 +89,27 @@ func scheduleFault(ctx context.Context, table *scheduler.Table, id string, err e
 		return fault.Config("signing_off", "schedule %q is signed, and this command has no key to sign it anew", id).About("STEM_SIGNING_KEYS").
 			WithHint("set STEM_SIGNING_KEYS and STEM_SIGNING_ACTIVE_KEY as where it was applied").Because(err)
 	case errors.Is(err, signing.ErrNoKey):
-		return fault.Config("no_signing_key", "%s", strings.TrimPrefix(err.Error(), "scheduler: ")).About("STEM_SIGNING_ACTIVE_KEY").
-			WithHint("name the key that signs schedules with STEM_SIGNING_ACTIVE_KEY").Because(err)
+		return noKeyFault(err)
 	case errors.Is(err, encryption.ErrUnknownKey):
 		return fault.Config("no_encryption_key", "the args of schedule %q are encrypted with a key that is not here", id).About("STEM_ENCRYPTION_KEYS").Because(err)
 	case errors.Is(err, queue.ErrInvalid):
 		return fault.Data("the job of schedule %q: %s", id, plain(err)).WithHint("mend its entry and apply it").Because(err)
 	}
 	return err
+}
+
+// changedFault says that a schedule is not as it was read, in the server's words.
+func changedFault(err error, what, look string) *fault.Error {
+	message := err.Error()
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		message = pg.Message
+	}
+	return fault.New(fault.ExitTryLater, "changed", "%s; %s", message, what).WithHint("look at it, then run it again: %s", look).Because(err)
+}
+
+func noKeyFault(err error) *fault.Error {
+	return fault.Config("no_signing_key", "%s", strings.TrimPrefix(err.Error(), "scheduler: ")).About("STEM_SIGNING_ACTIVE_KEY").
+		WithHint("name the key that signs schedules with STEM_SIGNING_ACTIVE_KEY").Because(err)
 }
 
 // noSchedule names the nearest id, where this login may list them.

@@ -284,21 +284,11 @@ func foreseeEntry(q *queue.Queue, e *scheduler.Entry, after time.Time, count int
 	if err != nil {
 		return foreseen{}, err
 	}
-	parsed, err := spec.Parse(e.Spec)
+	t, err := e.Timing()
 	if err != nil {
 		return foreseen{}, err
 	}
-	zone := time.UTC
-	if e.Zone != "" {
-		if zone, err = spec.Zone(e.Zone); err != nil {
-			return foreseen{}, err
-		}
-	}
-	f := foreseen{id: e.ID, task: template.Task, spec: parsed.String(), zone: zone.String()}
-	f.runs = foreseeRuns(scheduler.Timing{
-		ID: e.ID, Spec: parsed, Zone: zone, Policy: spec.Policy{Gap: e.Policies.Gap, Overlap: e.Policies.Overlap}, Jitter: e.Jitter, ExpireAt: e.ExpireAt,
-	}, after, count)
-	return f, nil
+	return foreseen{id: e.ID, task: template.Task, spec: t.Spec.String(), zone: t.Zone.String(), runs: foreseeRuns(t, after, count)}, nil
 }
 
 // foreseeRuns are the next runs after an instant, at most so many.
@@ -309,11 +299,7 @@ func foreseeRuns(t scheduler.Timing, after time.Time, count int) []foreseenRun {
 		if !ok {
 			break
 		}
-		var notes []string
-		for _, n := range run.Notes {
-			notes = append(notes, n.String())
-		}
-		list = append(list, foreseenRun{at: run.At, jitter: t.Delay(run.At), note: strings.Join(notes, "; ")})
+		list = append(list, foreseenRun{at: run.At, jitter: t.Delay(run.At), note: run.Remarks()})
 		after = run.At
 	}
 	return list

@@ -2,12 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/arg"
@@ -216,7 +214,7 @@ func (a *App) refusedSchedules(ctx context.Context, table *scheduler.Table, ids 
 	}
 	refused := map[string]*scheduler.Verdict{}
 	for v, err := range table.Verify(ctx, ids...) {
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
+		if isDenied(err) {
 			a.blind = true
 			return a.unverified()
 		}

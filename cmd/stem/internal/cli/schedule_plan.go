@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/pflag"
 
 	"github.com/stemqueue/stem/cmd/stem/internal/fault"
@@ -17,7 +16,6 @@ import (
 	"github.com/stemqueue/stem/internal/yamltree"
 	"github.com/stemqueue/stem/queue"
 	"github.com/stemqueue/stem/scheduler"
-	"github.com/stemqueue/stem/scheduler/spec"
 	"github.com/stemqueue/stem/signing"
 )
 
@@ -127,11 +125,11 @@ func described(q *queue.Queue, f *schedulefile.File, id string) string {
 	i := slices.IndexFunc(f.Entries, func(e scheduler.Entry) bool { return e.ID == id })
 	e := f.Entries[i]
 	job, err := q.Template(e.Job)
-	parsed, err2 := spec.Parse(e.Spec)
+	t, err2 := e.Timing()
 	if err := errors.Join(err, err2); err != nil {
 		return err.Error() // it has been checked
 	}
-	text := fmt.Sprintf("task %s on queue %s: %s", job.Task, job.Queue, parsed)
+	text := fmt.Sprintf("task %s on queue %s: %s", job.Task, job.Queue, t.Spec)
 	if e.Zone != "" {
 		text += " in " + e.Zone
 	}
@@ -164,20 +162,14 @@ func tallied(p *scheduler.Plan) (n int, words string) {
 
 // planFault says what an error of Plan or Apply means for a file.
 func planFault(err error) error {
-	text := strings.TrimPrefix(err.Error(), "scheduler: ")
 	switch {
 	case errors.Is(err, scheduler.ErrChanged):
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-			text = pg.Message
-		}
-		return fault.New(fault.ExitTryLater, "changed", "%s; nothing was changed", text).About("database").Because(err).
-			WithHint("look at it, then run it again: stem schedule diff")
+		return changedFault(err, "nothing was changed", "stem schedule diff").About("database")
 	case errors.Is(err, scheduler.ErrUnsigned):
-		return fault.Config("signing_off", "%s", text).About("STEM_SIGNING_KEYS").Because(err).
+		return fault.Config("signing_off", "%s", strings.TrimPrefix(err.Error(), "scheduler: ")).About("STEM_SIGNING_KEYS").Because(err).
 			WithHint("set STEM_SIGNING_KEYS and STEM_SIGNING_ACTIVE_KEY as where it was applied")
 	case errors.Is(err, signing.ErrNoKey):
-		return fault.Config("no_signing_key", "%s", text).About("STEM_SIGNING_ACTIVE_KEY").Because(err).
-			WithHint("name the key that signs schedules with STEM_SIGNING_ACTIVE_KEY")
+		return noKeyFault(err)
 	}
 	return err
 }

@@ -28,13 +28,8 @@ type item struct {
 
 // items returns what is in a mapping. Keys that come twice, or are none of known (nil: any), are problems. Other spellings become one.
 func (r *reader) items(node ast.Node, known *vocabulary, path, within string) []item {
-	var values []*ast.MappingValueNode
-	switch n := node.(type) {
-	case *ast.MappingNode:
-		values = n.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{n}
-	default:
+	values := members(node)
+	if _, mapping := node.(*ast.MappingNode); values == nil && !mapping {
 		r.add(of(node), "%swant key: value%s", prefix(path), within)
 		return nil
 	}
@@ -112,12 +107,7 @@ func prefix(path string) string {
 }
 
 // quote keeps a long text from drowning its problem.
-func quote(s string) string {
-	if len(s) > 60 {
-		s = strings.ToValidUTF8(s[:60], "") + "…"
-	}
-	return strconv.Quote(s)
-}
+func quote(s string) string { return strconv.Quote(clip(s)) }
 
 // kind is what a value is to all who read YAML.
 type kind int
