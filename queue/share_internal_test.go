@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -123,33 +124,76 @@ func (g *gathering) hold() (release func()) {
 	return func() { g.q.nextShared(key, s) }
 }
 
+// The first goes at once, alone; those that come while it is on its way go together, after it.
 func TestSingleEnqueuesShareStatements(t *testing.T) {
+	t.Parallel()
+	g := gather(t)
+	g.q.sharings.patience = time.Hour
+	g.close()
+	first := g.enqueue(t.Context(), "slow")
+	g.until("the first is on its way", func(s *sharing) bool { return s != nil })
+	var calls []chan given
+	for range 31 {
+		calls = append(calls, g.enqueue(t.Context(), "quick"))
+	}
+	g.until("the others wait", func(s *sharing) bool { return len(s.waiting) == 31 })
+	g.open()
+	alone := <-first
+	if alone.err != nil {
+		t.Fatal(alone.err)
+	}
+	xids := map[string]int{}
+	for _, call := range calls {
+		got := <-call
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+		xids[got.receipts[0].XID]++
+	}
+	if len(xids) != 1 || xids[alone.receipts[0].XID] != 0 {
+		t.Errorf("transaction %s for the first, %v for the others; want one for all of them, and another", alone.receipts[0].XID, xids)
+	}
+	g.until("nothing is kept when nobody enqueues", func(s *sharing) bool { return s == nil })
+}
+
+// Whatever shares with whatever: each caller gets the receipt of its own job.
+func TestManyProducersGetTheirOwnReceipts(t *testing.T) {
 	t.Parallel()
 	g := gather(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	ids, xids := map[uuid.UUID]bool{}, map[string]int{}
-	for range 32 {
+	tasks := map[uuid.UUID]string{}
+	for producer := range 32 {
 		all.Go(func() {
-			for range 20 {
-				r, err := g.q.Enqueue(t.Context(), g.pool, Raw("t", []byte("{}"), ""))
+			for i := range 20 {
+				task := fmt.Sprintf("t%d.%d", producer, i)
+				r, err := g.q.Enqueue(t.Context(), g.pool, Raw(task, []byte("{}"), ""))
 				if err != nil || len(r) != 1 || r[0].Duplicate {
 					t.Errorf("%+v, %v", r, err)
 					return
 				}
 				mu.Lock()
-				ids[r[0].ID] = true
-				xids[r[0].XID]++
+				tasks[r[0].ID] = task
 				mu.Unlock()
 			}
 		})
 	}
 	all.Wait()
-	if len(ids) != 640 || g.count("t") != 640 {
-		t.Errorf("%d ids and %d jobs, want 640 of each", len(ids), g.count("t"))
+	rows, _ := g.owner.Query(t.Context(), "select id, task from stem.jobs")
+	inTable, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+		ID   uuid.UUID
+		Task string
+	}])
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(xids) > 400 {
-		t.Errorf("%d transactions for 640 jobs of 32 producers: they do not share", len(xids))
+	if len(tasks) != 640 || len(inTable) != 640 {
+		t.Errorf("%d receipts and %d jobs, want 640 of each", len(tasks), len(inTable))
+	}
+	for _, job := range inTable {
+		if tasks[job.ID] != job.Task {
+			t.Errorf("job %s is of task %q, its receipt was given for %q", job.ID, job.Task, tasks[job.ID])
+		}
 	}
 	g.until("nothing is kept when nobody enqueues", func(s *sharing) bool { return s == nil })
 }
