@@ -98,6 +98,9 @@ func TestActionsUnderStricterIsolation(t *testing.T) {
 			t.Run(c.name+" at "+string(level), func(t *testing.T) {
 				t.Parallel()
 				l := open(t)
+				for _, function := range []string{"cancel", "_replay_jobs"} { // or what is in flight is busy, after a second
+					l.patient(t, function)
+				}
 				for timing, want := range map[string]string{"committed": c.committed, "in flight": c.inFlight, "rolled back": c.alone} {
 					run(t, l.owner, "truncate stem.jobs, stem.ready, stem.scheduled, stem.running, stem.finished, stem.attempts, stem.dead, "+
 						"stem.unique_keys, stem.queues, stem.audit")

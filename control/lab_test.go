@@ -41,7 +41,7 @@ func pool(t *testing.T, url string) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(url)
 	must(t, err)
-	config.ConnConfig.RuntimeParams["statement_timeout"] = "30s" // a wrong lock fails the test and does not hang it
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "2min" // a wrong lock fails the test and does not hang it
 	p, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -119,10 +119,10 @@ func (l *lab) awaitBlocked(t *testing.T, n int) {
 // patient lets a function wait for a lock for as long as the test takes to release it, and not for the second that it has.
 func (l *lab) patient(t *testing.T, function string) {
 	t.Helper()
-	l.mutate(t, function, "SET lock_timeout TO '1s'", "SET lock_timeout TO '25s'")
+	l.mutate(t, function, "SET lock_timeout TO '1s'", "SET lock_timeout TO '1min'")
 }
 
-// A hand is a registered worker.
+// A hand is a registered worker, whose lease outlives a test on a slow machine.
 type hand struct {
 	id    uuid.UUID
 	epoch int64
@@ -133,7 +133,7 @@ func (l *lab) hire(t *testing.T, node, slots string) hand {
 	w := hand{id: uuid.New()}
 	row, err := store.New(l.worker).Register(t.Context(), store.RegisterParams{
 		Worker: w.id, Node: node, Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
-		LeaseUs: 30_000_000, Slots: []byte(slots), Tasks: []byte(`{"t": {"kind": "go"}, "u": {}}`),
+		LeaseUs: 3_600_000_000, Slots: []byte(slots), Tasks: []byte(`{"t": {"kind": "go"}, "u": {}}`),
 	})
 	must(t, err)
 	w.epoch = row.Epoch

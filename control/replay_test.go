@@ -193,6 +193,7 @@ func TestTwoReplaysShareASet(t *testing.T) {
 	}
 
 	l.mutate(t, "_replay_jobs", "for update skip locked", "for update")
+	l.patient(t, "_replay_jobs")
 	more := l.kill(t, 1, "broken", "")
 	tx = l.begin(t)
 	_, err = control.New(tx).Replay(t.Context(), "", 0, more...)

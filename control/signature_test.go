@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/stemqueue/stem/control"
 	"github.com/stemqueue/stem/queue"
@@ -292,9 +293,14 @@ func TestWorkersTellTheirKeys(t *testing.T) {
 		ok, _ := list[0].Agrees(r, r.Keys()[0])
 		return ok
 	})
-	run(t, l.owner, `update stem.workers set stats = '{"signing": [1]}'`)
-	list, err := l.plane.Workers(t.Context(), "ns")
+	conn, err := l.owner.Acquire(t.Context())
 	must(t, err)
+	defer conn.Release()
+	tx := begin(t, conn.Conn(), pgx.ReadCommitted) // in one with what reads it: the next heartbeat puts it right
+	run(t, tx, `update stem.workers set stats = '{"signing": [1]}'`)
+	list, err := control.New(tx).Workers(t.Context(), "ns")
+	must(t, err)
+	rollback(t, tx)
 	if list[0].Signing != nil {
 		t.Errorf("nonsense is read as %+v", list[0].Signing)
 	}

@@ -210,7 +210,7 @@ func (a *arsenal) one(name, kind string) string {
 // envelope there is, as it is and altered.
 func (s *siege) assault(t *testing.T, c *pgx.Conn, seed uint64, n int) {
 	t.Helper()
-	run(t, c, "set statement_timeout = '10s'; set client_min_messages = error")
+	run(t, c, "set statement_timeout = '1min'; set client_min_messages = error")
 	a := s.arsenal(t, seed)
 	type function struct {
 		Name        string

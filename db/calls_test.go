@@ -24,7 +24,11 @@ type hand struct {
 	epoch int64
 }
 
-func (l *lab) hire(t *testing.T) hand { t.Helper(); return l.hireWith(t, `{"default": 2}`, 30_000_000) }
+// hire registers a worker whose lease outlives a test on a slow machine: see expire.
+func (l *lab) hire(t *testing.T) hand {
+	t.Helper()
+	return l.hireWith(t, `{"default": 2}`, 3_600_000_000)
+}
 
 func (l *lab) hireWith(t *testing.T, slots string, leaseMicros int64) hand {
 	t.Helper()

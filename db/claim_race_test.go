@@ -91,7 +91,7 @@ func TestDeclareLostWaitsForClaim(t *testing.T) {
 			if mutant {
 				l.mutate(t, "claim", " for key share\n", "\n")
 			}
-			l.mutate(t, "declare_lost", "SET lock_timeout TO '1s'", "SET lock_timeout TO '10s'") // the test may take its time
+			l.mutate(t, "declare_lost", "SET lock_timeout TO '1s'", "SET lock_timeout TO '1min'") // the test may take its time
 			seen := l.expire(t, victim)
 			tx := l.begin(t)
 			job := claim(t, tx, victim, 1)[0].JobID
@@ -200,7 +200,7 @@ func TestVoidClaimIsBounded(t *testing.T) {
 	l := open(t)
 	w, id, jobs := l.held(t, 2)
 	run(t, l.me, "set lock_timeout = 0")
-	run(t, l.me, "set statement_timeout = '9s'")
+	run(t, l.me, "set statement_timeout = '1min'")
 	tx := l.beginAs(t, "operator")
 	run(t, tx, "select stem.cancel($1, '')", jobs[:1])
 	_, err := store.New(l.me).VoidClaim(t.Context(), w.id, id)

@@ -171,7 +171,7 @@ func TestBothEnqueuesAgreeOnTheLeaf(t *testing.T) {
 				l.mutate(t, "enqueue_one", "v_at + interval '999 microseconds'", "v_at")
 			}
 			boundary := one[time.Time](t, l.owner, `update stem.ring set origin = date_trunc('second', clock_timestamp()) + interval '500 microseconds' - 9 * period
-				returning date_trunc('second', clock_timestamp())`)
+				returning origin + 9 * period - interval '500 microseconds'`)
 			for _, c := range []struct {
 				at        time.Duration
 				one, many int

@@ -45,7 +45,7 @@ func (l *lab) as(t *testing.T, role string) *pgx.Conn {
 	return dial(t, pgtest.Login(t, l.url, role))
 }
 
-// dial connects. The connection gives up on a lock after ten seconds, so that a wrong lock fails the test and does not hang it.
+// dial connects. The connection gives up on a lock after a minute, so that a wrong lock fails the test and does not hang it.
 func dial(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -53,7 +53,7 @@ func dial(t *testing.T, url string) *pgx.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
-	run(t, conn, "set lock_timeout = '10s'")
+	run(t, conn, "set lock_timeout = '1min'")
 	return conn
 }
 

@@ -17,7 +17,7 @@ func (l *lab) registerAs(t *testing.T, id uuid.UUID, slots, tasks string) (hand,
 	t.Helper()
 	row, err := store.New(l.me).Register(t.Context(), store.RegisterParams{
 		Worker: id, Node: "evil", Namespace: "ns", Host: "h", Pid: 1, Boot: "b", Version: "v",
-		LeaseUs: 30_000_000, Slots: []byte(slots), Tasks: []byte(tasks),
+		LeaseUs: 3_600_000_000, Slots: []byte(slots), Tasks: []byte(tasks),
 	})
 	return hand{id: id, epoch: row.Epoch}, err
 }

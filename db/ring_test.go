@@ -32,7 +32,7 @@ func (l *lab) nextPeriod(t *testing.T) {
 // inOneCall lets stem.rotate come to its end in one call, which it does in time unless the machine is busy, and wait for a gate.
 func (l *lab) inOneCall(t *testing.T) {
 	t.Helper()
-	l.mutate(t, "rotate", "v_now + interval '100 milliseconds'", "v_now + interval '1 minute'", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
+	l.mutate(t, "rotate", "v_now + interval '100 milliseconds'", "v_now + interval '1 minute'", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '1min'")
 }
 
 // empty calls stem.rotate until there is nothing left to move.

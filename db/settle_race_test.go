@@ -22,7 +22,7 @@ func TestFinishBesideOpenComplete(t *testing.T) {
 			t.Parallel()
 			l := open(t)
 			if mutant {
-				l.mutate(t, "finish", "for update skip locked", "for update")
+				l.mutate(t, "finish", "for update skip locked", "for update", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '1min'")
 			}
 			w, id, jobs := l.held(t, 1000)
 			tx := l.begin(t)
@@ -77,7 +77,7 @@ func TestCrossedSettles(t *testing.T) {
 					l.mutate(t, function, "for update skip locked", "for update")
 				}
 				if mutant && function == "finish" {
-					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'")
+					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '1min'")
 				}
 				w, id, jobs := l.held(t, 2)
 				settle := func(db store.DBTX, job uuid.UUID) error {
@@ -129,7 +129,7 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 				l := open(t)
 				l.mutate(t, c.function, c.from, c.to)
 				if c.function == "finish" {
-					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '10s'") // it waits at the gate
+					l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO '1min'") // it waits at the gate
 				}
 				if mutant {
 					l.mutate(t, c.function, c.good, c.bad)
@@ -163,6 +163,12 @@ func TestFlagBetweenSnapshotAndLock(t *testing.T) {
 	}
 }
 
+// atTheGate waits at the gate of closeGate without waiting for its lock, which lock_timeout would bound.
+const atTheGate = `create function public.at_the_gate() returns boolean language plpgsql as $$ begin
+	while not pg_try_advisory_xact_lock_shared(4711) loop perform pg_sleep(0.01); end loop;
+	return true;
+end $$`
+
 // TestFinishDoesNotWaitForWhoComesInBetween: a transaction takes a row after finish has seen it free and before it deletes it. Finish
 // gives up within its lock_timeout, having moved nothing of the batch, and the same batch sent again passes that row over. Mutant that
 // it catches: no lock_timeout (finish hangs for as long as the transaction is open).
@@ -172,12 +178,14 @@ func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
 		t.Run(map[bool]string{false: "as it is", true: "mutant: no lock_timeout"}[mutant], func(t *testing.T) {
 			t.Parallel()
 			l := open(t)
-			const seen = "array(select p.t from p)"
-			l.mutate(t, "finish", seen, "array(select case when pg_sleep(1) is not null then p.t end from p)")
+			const seen, gated = "array(select p.t from p)", "array(select case when public.at_the_gate() then p.t end from p)"
+			run(t, l.owner, atTheGate)
+			l.mutate(t, "finish", seen, gated)
 			if mutant {
 				l.mutate(t, "finish", "SET lock_timeout TO '100ms'", "SET lock_timeout TO 0")
 			}
 			w, id, jobs := l.held(t, 2)
+			openGate := l.closeGate(t)
 			call := labtest.Start(func() ([]uuid.UUID, error) {
 				return finishJobs(t.Context(), l.me, finishParams(w, id, jobs, "completed"))
 			})
@@ -188,10 +196,10 @@ func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
 			if err := store.New(tx).Complete(t.Context(), completeParams(w, id, jobs[0])); err != nil {
 				t.Fatal(err)
 			}
+			openGate()
 			if mutant {
-				l.awaitBlocked(t, pid(l.me))
 				eventually(t, "finish still waits after its lock_timeout", func() bool {
-					return one[bool](t, l.owner, "select clock_timestamp() - state_change > '2 seconds' and coalesce(wait_event_type, '') = 'Lock' from pg_stat_activity where pid = $1", pid(l.me))
+					return one[bool](t, l.owner, "select exists (select from pg_locks where pid = $1 and not granted and clock_timestamp() - waitstart > '1 second')", pid(l.me))
 				})
 				rollback(t, tx)
 				<-call.Done
@@ -200,7 +208,7 @@ func TestFinishDoesNotWaitForWhoComesInBetween(t *testing.T) {
 			<-call.Done
 			wantCode(t, call.Err, "55P03")
 			l.wantPlace(t, jobs[1], "running")
-			l.mutate(t, "finish", "array(select case when pg_sleep(1) is not null then p.t end from p)", seen)
+			l.mutate(t, "finish", gated, seen)
 			if done := finish(t, l.me, w, id, jobs...); !slices.Equal(done, jobs[1:]) {
 				t.Errorf("finished %v, want the one that is free", done)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/stemqueue/stem/internal/labtest"
 	"github.com/stemqueue/stem/internal/pgtest"
 )
 
@@ -94,7 +95,7 @@ func (g *gathering) enqueue(ctx context.Context, task string, options ...Option)
 // until waits for a state of the sharing of jobs that notify; nil when there is none.
 func (g *gathering) until(what string, holds func(*sharing) bool) {
 	g.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		g.q.sharings.mu.Lock()
 		ok := holds(g.q.sharings.of[sharingKey{g.pool, false}])
 		g.q.sharings.mu.Unlock()
@@ -257,7 +258,9 @@ func TestAStuckStatementStopsNobody(t *testing.T) {
 	g.close()
 	ctx, leave := context.WithCancel(t.Context())
 	stuck := g.enqueue(ctx, "slow")
-	g.until("a statement is on its way", func(s *sharing) bool { return s != nil })
+	labtest.Eventually(t, "a statement is on its way", func() bool {
+		return labtest.One[bool](t, g.owner, "select exists (select from pg_locks where locktype = 'advisory' and objid = 4711 and not granted and database = (select oid from pg_database where datname = current_database()))")
+	})
 	for range 3 {
 		if got := <-g.enqueue(t.Context(), "quick"); got.err != nil {
 			t.Fatal(got.err)

@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -107,9 +108,17 @@ func (l *lab) run(change ...func(*scheduler.Config)) (stop func() error) {
 	return func() error { cancel(); return <-ended }
 }
 
-// hourly is an entry that is due at each full hour.
+// fullHour is when an hour of these tests last began: a quarter of one before they started, so that none begins while they run.
+var fullHour = time.Now().UTC().Truncate(time.Minute).Add(-15 * time.Minute)
+
+// every is a spec whose instants are so far apart, and of which fullHour is one.
+func every(interval string) string {
+	return fmt.Sprintf(`{"every":%q,"startAt":%q}`, interval, fullHour.Add(-10_000*time.Hour).Format(time.RFC3339))
+}
+
+// hourly is an entry that is due at fullHour and at each hour before and after it.
 func hourly(id string, change ...func(*scheduler.Entry)) scheduler.Entry {
-	e := scheduler.Entry{ID: id, Spec: "every:1h", Job: queue.Raw("t", []byte(`{"n":1}`), "")}
+	e := scheduler.Entry{ID: id, Spec: every("1h"), Job: queue.Raw("t", []byte(`{"n":1}`), "")}
 	for _, f := range change {
 		f(&e)
 	}
@@ -132,13 +141,11 @@ func (l *lab) apply(entries ...scheduler.Entry) *scheduler.Plan {
 	return p
 }
 
-// overdue puts the next instant of a schedule back to the full hour so many hours ago, 0 for the last one, as if nobody had fired it since, and returns it.
+// overdue puts the next instant of a schedule back to so many hours before fullHour, as if nobody had fired it since, and returns it.
 func (l *lab) overdue(id string, hours int) time.Time {
 	l.t.Helper()
-	return labtest.One[time.Time](l.t, l.owner, `
-		update stem.schedules set next_at = date_trunc('hour', now(), 'UTC') - $2 * interval '1 hour',
-			due_at = date_trunc('hour', now(), 'UTC') - $2 * interval '1 hour'
-		where id = $1 returning next_at`, id, hours).UTC()
+	at := fullHour.Add(-time.Duration(hours) * time.Hour)
+	return labtest.One[time.Time](l.t, l.owner, "update stem.schedules set next_at = $2, due_at = $2 where id = $1 returning next_at", id, at).UTC()
 }
 
 // ledger returns what the ledger says of a schedule, oldest first, as "outcome note".

@@ -19,7 +19,7 @@ func TestAnEditedScheduleDoesNotFire(t *testing.T) {
 	l := newLab(t, signed("v1")...)
 	edits := []string{
 		"task = 'other'", "queue = 'other'", "payload = convert_to('{\"n\":2}', 'UTF8')", "headers = '{\"a\":\"b\"}'", "codec = 'text/plain'",
-		"spec = '{\"every\":\"1h\",\"startAt\":\"2020-01-01T00:00:00Z\"}'", "zone = 'Europe/Berlin'", "priority = 9", "max_attempts = 1", "hard_limit_us = 1", "soft_limit_us = 1",
+		"spec = '{\"every\":\"1h\",\"startAt\":\"" + fullHour.AddDate(-5, 0, 0).Format(time.RFC3339) + "\"}'", "zone = 'Europe/Berlin'", "priority = 9", "max_attempts = 1", "hard_limit_us = 1", "soft_limit_us = 1",
 		"policies = replace(policies, 'allow', 'skip')", "jitter_us = 1000", "expire_at = '2100-01-01'", "version = version + 1",
 		"sig = null, sig_key_id = null, sig_alg = null", "sig = sha256('x')",
 		"(sig, id) = (select sig, schedules.id from stem.schedules o where o.id = 'whole')", "spec = 'nonsense'",

@@ -113,7 +113,7 @@ func TestApplyKeepsWhatSchedulersWrote(t *testing.T) {
 	due := l.overdue("a", 0) // as if it had not been decided
 	labtest.Run(t, l.owner, "delete from stem.schedule_runs where schedule = 'a'")
 	l.overdue("b", 0)
-	l.apply(hourly("a", func(e *scheduler.Entry) { e.Job = queue.Raw("new", nil, "text/plain") }), hourly("b", func(e *scheduler.Entry) { e.Spec = "every:30m" }))
+	l.apply(hourly("a", func(e *scheduler.Entry) { e.Job = queue.Raw("new", nil, "text/plain") }), hourly("b", func(e *scheduler.Entry) { e.Spec = every("30m") }))
 	a, b := l.get("a"), l.get("b")
 	if a.Version != 2 || a.Fired != 1 || a.LastAt.IsZero() || !a.NextAt.Equal(due) || a.Task != "new" {
 		t.Errorf("a: version %d, fired %d, last %v, next %v, task %s", a.Version, a.Fired, a.LastAt, a.NextAt, a.Task)
@@ -266,8 +266,7 @@ func TestBackfillEnqueuesEachInstantOnce(t *testing.T) {
 	l.apply(hourly("a", with(scheduler.Policies{CatchUpWindow: 1000 * time.Hour})))
 	l.overdue("a", 3)
 	l.fire(func(c *scheduler.Config) { c.Tolerance = 1 }) // three skipped, one late
-	now := time.Now().UTC().Truncate(time.Hour)
-	b := scheduler.Backfill{From: now.Add(-5 * time.Hour), To: now.Add(10 * time.Hour), Reason: "an outage", DryRun: true}
+	b := scheduler.Backfill{From: fullHour.Add(-5 * time.Hour), To: fullHour.Add(10 * time.Hour), Reason: "an outage", DryRun: true}
 	count, err := l.table.Backfill(t.Context(), "a", b)
 	if want := (scheduler.BackfillCount{Instants: 6, Enqueued: 5, Had: 1}); err != nil || count != want {
 		t.Fatalf("dry run: %+v, %v; want %+v", count, err, want)
@@ -291,7 +290,7 @@ func TestBackfillEnqueuesEachInstantOnce(t *testing.T) {
 	}
 	// More than one transaction; and what is due now and not fired yet is the schedulers' no more.
 	l.apply(hourly("often", func(e *scheduler.Entry) { e.Spec = "every:1m" }))
-	b = scheduler.Backfill{From: now.Add(-20 * time.Hour), To: now}
+	b = scheduler.Backfill{From: fullHour.Add(-20 * time.Hour), To: fullHour}
 	if count, err := l.table.Backfill(t.Context(), "often", b); err != nil || count.Enqueued != 1201 {
 		t.Errorf("%+v, %v", count, err)
 	}

@@ -32,6 +32,7 @@ const patience = time.Minute
 var template struct {
 	once sync.Once
 	name string
+	old  bool // it was there
 	err  error
 }
 
@@ -68,7 +69,7 @@ func create(server *devpg.Server, test string) (string, error) {
 	template.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		template.name, template.err = makeTemplate(ctx, server)
+		template.name, template.old, template.err = makeTemplate(ctx, server)
 	})
 	if template.err != nil {
 		return "", template.err
@@ -78,7 +79,13 @@ func create(server *devpg.Server, test string) (string, error) {
 	if server.Major >= 15 {
 		sql += strategy
 	}
-	return name, admin(server, sql)
+	if err := admin(server, sql); err != nil || !template.old {
+		return name, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	// The ring reckons from when its database was made, which may be days ago: nothing would be where tests expect it.
+	return name, do(ctx, server.URLFor(name, ""), "update stem.ring set origin = default")
 }
 
 func drop(server *devpg.Server, name string) error {
@@ -110,45 +117,44 @@ func Open(tb testing.TB, address string, options ...func(*pgxpool.Config)) *pgxp
 	return pool
 }
 
-// makeTemplate returns the name of a database with the schema of these migrations, and makes it if it is missing. On a
+// makeTemplate returns the name of a database with the schema of these migrations, and makes it unless it is there. On a
 // server that several test binaries share, the advisory lock lets one of them make it; there it stays for the next run.
-func makeTemplate(ctx context.Context, server *devpg.Server) (string, error) {
+func makeTemplate(ctx context.Context, server *devpg.Server) (name string, there bool, err error) {
 	hash, err := migrationsHash()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	name := "stem_template_" + hash
+	name = "stem_template_" + hash
 	conn, err := pgx.Connect(ctx, server.URL)
 	if err != nil {
-		return "", fmt.Errorf("pgtest: template: %w", err)
+		return "", false, fmt.Errorf("pgtest: template: %w", err)
 	}
 	defer conn.Close(ctx)
-	var there bool
 	if _, err := conn.Exec(ctx, "select pg_advisory_lock(hashtext($1))", name); err != nil {
-		return "", fmt.Errorf("pgtest: template: %w", err)
+		return "", false, fmt.Errorf("pgtest: template: %w", err)
 	}
 	row := conn.QueryRow(ctx, "select exists (select from pg_database where datname = $1)", name)
 	if err := row.Scan(&there); err != nil || there {
-		return name, err
+		return name, true, err
 	}
 	// It gets its name when it is complete: a name without a schema must never be taken for a template.
 	raw := databaseName("template")
 	if _, err := conn.Exec(ctx, "create database "+raw+" template template0"); err != nil {
-		return "", fmt.Errorf("pgtest: template: %w", err)
+		return "", false, fmt.Errorf("pgtest: template: %w", err)
 	}
 	if err := migrate(ctx, server.URLFor(raw, "")); err != nil {
 		_, dropErr := conn.Exec(ctx, "drop database "+raw+" with (force)")
-		return "", fmt.Errorf("pgtest: template: %w", errors.Join(err, dropErr))
+		return "", false, fmt.Errorf("pgtest: template: %w", errors.Join(err, dropErr))
 	}
 	for _, sql := range []string{
 		"alter database " + raw + " rename to " + name,
 		"alter database " + name + " allow_connections false", // one open connection would stop every copy
 	} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
-			return "", fmt.Errorf("pgtest: template: %w", err)
+			return "", false, fmt.Errorf("pgtest: template: %w", err)
 		}
 	}
-	return name, nil
+	return name, false, nil
 }
 
 // Migrate makes the roles and the schema in the database at address, of a server of the test's own: see [Private].

@@ -49,7 +49,7 @@ func Run(m *testing.M) int {
 		<-ctx.Done()
 		stop()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := shared.server.Stop(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
@@ -87,7 +87,7 @@ func Private(tb testing.TB, config devpg.Config) *devpg.Server {
 	server, err := start(tb.Context(), config)
 	need(tb, err)
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := server.Stop(ctx); err != nil {
 			tb.Error(err)

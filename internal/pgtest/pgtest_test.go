@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,6 +41,9 @@ func TestEachTestHasAMigratedDatabaseOfItsOwn(t *testing.T) {
 		}
 		if got := scan[bool](t, pool, "select to_regclass('stem.only_here') is not null"); got != want {
 			t.Errorf("the table of one database is in the other: got %v, want %v", got, want)
+		}
+		if age := scan[time.Duration](t, pool, "select clock_timestamp() - origin - 8 * period from stem.ring"); age > 45*time.Minute {
+			t.Errorf("the ring is in its eighth period for %v", age)
 		}
 	}
 	if Server(t).Rung != devpg.RungURL && !scan[bool](t, one, "select ssl from pg_stat_ssl where pid = pg_backend_pid()") {
@@ -156,7 +160,19 @@ func TestURLServesSeveralBinariesAtOnce(t *testing.T) {
 			t.Error(out)
 		}
 	}
+	// The template stays for the runs of another day.
 	pool := Open(t, server.URL)
+	name := scan[string](t, pool, "select datname from pg_database where datname like 'stem_template%'")
+	if err := errors.Join(
+		do(t.Context(), server.URL, "alter database "+name+" allow_connections true"),
+		do(t.Context(), server.URLFor(name, ""), "update stem.ring set origin = origin - interval '10 hours'"),
+		do(t.Context(), server.URL, "alter database "+name+" allow_connections false"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := again(t, "TestEachTestHasAMigratedDatabaseOfItsOwn", "STEM_TEST_DATABASE_URL="+server.URL); err != nil {
+		t.Error(out)
+	}
 	if got := scan[int](t, pool, "select count(*) from pg_database where datname like 'stem%'"); got != 1 {
 		t.Errorf("got %d databases left, want the template alone", got)
 	}
