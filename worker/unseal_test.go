@@ -222,7 +222,7 @@ func TestPlainAndEncryptedTogether(t *testing.T) {
 	if got := b.wait(plain); got.State != "completed" || string(got.Value) != "1" {
 		t.Errorf("plain, without keys: %s, %s", got.State, got.Value)
 	}
-	eventually(t, 20*time.Second, "the encrypted one waits, uncharged", func() bool {
+	eventually(t, "the encrypted one waits, uncharged", func() bool {
 		return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and failures = 0 and grace_since is not null)", sealed.ID)
 	})
 	if err := stop(); err != nil {
@@ -302,7 +302,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		}
 	}
 	for _, r := range []queue.Receipt{waits, late} {
-		eventually(t, 20*time.Second, "the job waits", func() bool {
+		eventually(t, "the job waits", func() bool {
 			return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", r.ID)
 		})
 	}

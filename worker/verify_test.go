@@ -211,7 +211,7 @@ func TestRandomBitsAmongGoodJobs(t *testing.T) {
 	}
 	b.work(&b.reg, b.config(b.ring))
 	want := len(all) - len(bad)
-	eventually(t, time.Minute, "all have ended", func() bool {
+	eventually(t, "all have ended", func() bool {
 		return scan[bool](t, b.owner, "select not exists (select from stem.ready) and not exists (select from stem.running)")
 	})
 	if n := scan[int](t, b.owner, "select count(*) from stem.dead where reason = 'signature_invalid'"); n != len(bad) {
@@ -280,7 +280,7 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 	waits, late := b.job(), b.job()
 	b.work(&b.reg, b.config(keys))
 	for _, id := range []uuid.UUID{waits, late} {
-		eventually(t, 20*time.Second, "the job waits", func() bool {
+		eventually(t, "the job waits", func() bool {
 			return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", id)
 		})
 	}
@@ -295,7 +295,7 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 	if got := b.wait(queue.Receipt{ID: waits}); got.State != "completed" {
 		t.Errorf("with the key: %s (%s) %s", got.State, got.Reason, got.Error)
 	}
-	eventually(t, 20*time.Second, "the heartbeat names both keys", func() bool {
+	eventually(t, "the heartbeat names both keys", func() bool {
 		return scan[bool](t, b.owner, "select coalesce((select w.stats->'signing'->'keys' @> $1::jsonb from stem.workers w), false)",
 			fmt.Sprintf(`[{"id": "v1", "fingerprint": %q, "uses": "job,schedule,result,control"}, {"id": "v2", "fingerprint": %q}]`,
 				fingerprint(t, keys, "v1"), fingerprint(t, keys, "v2")))

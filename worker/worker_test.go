@@ -88,7 +88,7 @@ func (b *bench) enqueue(requests ...queue.Request) []queue.Receipt {
 
 func (b *bench) wait(r queue.Receipt) queue.Result {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	result, err := queue.Wait(ctx, b.producer, r.ID)
 	if err != nil {
