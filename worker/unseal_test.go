@@ -301,14 +301,8 @@ func TestWhatDoesNotOpen(t *testing.T) {
 			t.Errorf("got %s (%s) %s, want dead of %s", got.State, got.Reason, got.Error, reason)
 		}
 	}
-	for _, r := range []queue.Receipt{waits, late} {
-		eventually(t, "the job waits", func() bool {
-			return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", r.ID)
-		})
-	}
-	if _, err := b.owner.Exec(t.Context(), "update stem.scheduled set grace_since = grace_since - interval '10 min', run_at = now() where job_id = $1", late.ID); err != nil {
-		t.Fatal(err)
-	}
+	b.whileItWaits(waits.ID, "run_at = run_at")
+	b.whileItWaits(late.ID, "grace_since = grace_since - interval '10 min', run_at = now()")
 	if got := b.wait(late); got.State != "dead" || got.Reason != "encryption_unknown_key" {
 		t.Errorf("after the grace: %s (%s) %s", got.State, got.Reason, got.Error)
 	}

@@ -279,12 +279,8 @@ func TestAnUnknownKeyIsWaitedFor(t *testing.T) {
 	b.sign(ring(t, "STEM_SIGNING_KEYS=v2:"+secret("v2")+",v3:"+secret("v3"), "STEM_SIGNING_ACTIVE_KEY=v2"))
 	waits, late := b.job(), b.job()
 	b.work(&b.reg, b.config(keys))
-	for _, id := range []uuid.UUID{waits, late} {
-		eventually(t, "the job waits", func() bool {
-			return scan[bool](t, b.owner, "select exists (select from stem.scheduled where job_id = $1 and grace_since is not null and failures = 0)", id)
-		})
-	}
-	b.exec("update stem.scheduled set grace_since = grace_since - interval '10 min', run_at = now() where job_id = $1", late)
+	b.whileItWaits(waits, "run_at = run_at")
+	b.whileItWaits(late, "grace_since = grace_since - interval '10 min', run_at = now()")
 	b.wantDead("after the grace", late, "signature_unknown_key")
 
 	write(entry("v1", "sign"), entry("v2", "verify"))
