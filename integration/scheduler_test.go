@@ -78,7 +78,7 @@ func (p *post) kill(c *process) {
 func (p *post) settle() {
 	p.t.Helper()
 	now := labtest.One[time.Time](p.t, p.pool, "select clock_timestamp()")
-	p.eventually(2*time.Minute, "all that was due is decided", func() bool {
+	p.eventually("all that was due is decided", func() bool {
 		return p.number("select count(*) from stem.schedules where next_at <= $1", now) == 0
 	})
 }
@@ -240,14 +240,14 @@ func TestTheRulesSeeWhatSchedulersDoWrong(t *testing.T) {
 			for range 2 {
 				p.start()
 			}
-			p.eventually(time.Minute, "the schedulers fire", func() bool { return p.number("select count(*) from stem.schedule_runs") > 30 })
+			p.eventually("the schedulers fire", func() bool { return p.number("select count(*) from stem.schedule_runs") > 30 })
 			for _, b := range p.broken() {
 				t.Error("before the mutation:", b)
 			}
 			for function, pairs := range m.mutate {
 				labtest.Mutate(t, p.pool, function, pairs...)
 			}
-			p.eventually(time.Minute, "broken: "+m.rule, func() bool {
+			p.eventually("broken: "+m.rule, func() bool {
 				return slices.ContainsFunc(p.broken(), func(b string) bool { return strings.HasPrefix(b, m.rule) })
 			})
 			t.Log(strings.Join(p.broken(), "; "))
