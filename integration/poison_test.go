@@ -32,6 +32,10 @@ func busyFleet(reg *worker.Registry, pool *pgxpool.Pool, begin func(*queue.Run) 
 		}
 	})
 	reg.HandleFunc("poison.in.company", func(ctx context.Context, run *queue.Run) error {
+		if err := begin(run); err != nil {
+			return err
+		}
+		// Only now: whoever was there before begin may have ended meanwhile.
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for run.Attempt == 1 && company.Load() == 0 {
@@ -40,9 +44,6 @@ func busyFleet(reg *worker.Registry, pool *pgxpool.Pool, begin func(*queue.Run) 
 				return context.Cause(ctx)
 			case <-tick.C:
 			}
-		}
-		if err := begin(run); err != nil {
-			return err
 		}
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	})
