@@ -66,6 +66,20 @@ func (p *post) start() *process {
 	return c
 }
 
+// steady waits until a scheduler works, and so takes signals. One that found no server when it started is replaced.
+func (p *post) steady(c *process) *process {
+	p.t.Helper()
+	p.eventually("the scheduler has started", func() bool {
+		select {
+		case <-c.done:
+			c = p.start()
+		default:
+		}
+		return c.log.has("scheduler started")
+	})
+	return c
+}
+
 func (p *post) kill(c *process) {
 	p.t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -173,6 +187,7 @@ func TestSchedulersThatAreKilledFireEverythingOnce(t *testing.T) {
 	}
 	p.settle()
 	for _, c := range alive {
+		c = p.steady(c)
 		c.signal(t, syscall.SIGTERM)
 		<-c.done
 		if c.err != nil {
