@@ -111,7 +111,8 @@ func TestAClaimWhoseAnswerIsLostLosesNoJob(t *testing.T) {
 	var reg worker.Registry
 	reg.HandleFunc("quick", func(context.Context, *queue.Run) error { ran.Add(1); return nil })
 	log, _ := run(t, pool, &reg, worker.Config{
-		Queues: map[string]int{"default": 5}, Lease: 10 * time.Second, Heartbeat: 100 * time.Millisecond, PollInterval: 50 * time.Millisecond,
+		// What puts a claim back has a heartbeat's time for each try, and must have succeeded before the lease is over.
+		Queues: map[string]int{"default": 5}, Lease: time.Minute, Heartbeat: 100 * time.Millisecond, PollInterval: 50 * time.Millisecond,
 	})
 	f.wait(f.enqueue(raw("quick"))[0])
 	for round := range 3 {
