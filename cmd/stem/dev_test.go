@@ -100,7 +100,7 @@ func fires(ctx context.Context, urlFile string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for fired := false; !fired; <-time.After(20 * time.Millisecond) {
 		if err := conn.QueryRow(ctx, "select fired > 0 from stem.list_schedules('', 1)").Scan(&fired); err != nil {
