@@ -271,11 +271,11 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	for _, set := range []string{
 		"payload = set_byte(payload, 40, get_byte(payload, 40) # 1)", "payload = ''", `payload = '{"n":1}'`, "priority = 6", "group_name = 'x'",
 		"codec = 'enc+a256gcm;text/plain'", "issued_at = issued_at + interval '1 us'",
-		"payload = (select payload from stem.jobs limit 1)",
+		"payload = (select payload from stem.jobs order by created_at limit 1)",
 	} {
 		forge("undecryptable", set)
 	}
-	first := scan[uuid.UUID](t, b.owner, "select id from stem.jobs limit 1")
+	first := scan[uuid.UUID](t, b.owner, "select id from stem.jobs order by created_at limit 1")
 	if _, err := b.owner.Exec(t.Context(), "delete from stem.ready where job_id = $1", first); err != nil {
 		t.Fatal(err)
 	}
