@@ -30,7 +30,10 @@ import (
 const childEnv = "STEM_INTEGRATION_WORKER"
 
 // lease is what a test waits for; a machine that has more to do must not take a worker for lost.
-const lease = 4 * time.Second
+const lease = 8 * time.Second
+
+// patience bounds waiting for what has no limit of its own.
+const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	for env, main := range map[string]func(string) error{childEnv: child, schedulerEnv: schedulerChild} {
@@ -241,7 +244,7 @@ func (f *fleet) start(slots int) *process {
 			}
 		}
 	})
-	f.eventually(time.Minute, "the worker has started", func() bool { return p.log.has("worker started") })
+	f.eventually("the worker has started", func() bool { return p.log.has("worker started") })
 	return p
 }
 
@@ -256,7 +259,7 @@ func (f *fleet) enqueue(requests ...queue.Request) []queue.Receipt {
 
 func (f *fleet) wait(r queue.Receipt) queue.Result {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	result, err := queue.Wait(ctx, f.producers, r.ID)
 	if err != nil {
@@ -274,15 +277,15 @@ func (f *fleet) number(query string, args ...any) int {
 	return n
 }
 
-func (f *fleet) eventually(limit time.Duration, what string, holds func() bool) {
+func (f *fleet) eventually(what string, holds func() bool) {
 	f.t.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-deadline:
-			f.t.Fatalf("after %v still not: %s", limit, what)
+			f.t.Fatalf("after %v still not: %s", patience, what)
 		case <-tick.C:
 		}
 	}

@@ -66,6 +66,20 @@ func (p *post) start() *process {
 	return c
 }
 
+// steady waits until a scheduler works, and so takes signals. One that found no server when it started is replaced.
+func (p *post) steady(c *process) *process {
+	p.t.Helper()
+	p.eventually("the scheduler has started", func() bool {
+		select {
+		case <-c.done:
+			c = p.start()
+		default:
+		}
+		return c.log.has("scheduler started")
+	})
+	return c
+}
+
 func (p *post) kill(c *process) {
 	p.t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -78,7 +92,7 @@ func (p *post) kill(c *process) {
 func (p *post) settle() {
 	p.t.Helper()
 	now := labtest.One[time.Time](p.t, p.pool, "select clock_timestamp()")
-	p.eventually(2*time.Minute, "all that was due is decided", func() bool {
+	p.eventually("all that was due is decided", func() bool {
 		return p.number("select count(*) from stem.schedules where next_at <= $1", now) == 0
 	})
 }
@@ -173,6 +187,7 @@ func TestSchedulersThatAreKilledFireEverythingOnce(t *testing.T) {
 	}
 	p.settle()
 	for _, c := range alive {
+		c = p.steady(c)
 		c.signal(t, syscall.SIGTERM)
 		<-c.done
 		if c.err != nil {
@@ -240,14 +255,14 @@ func TestTheRulesSeeWhatSchedulersDoWrong(t *testing.T) {
 			for range 2 {
 				p.start()
 			}
-			p.eventually(time.Minute, "the schedulers fire", func() bool { return p.number("select count(*) from stem.schedule_runs") > 30 })
+			p.eventually("the schedulers fire", func() bool { return p.number("select count(*) from stem.schedule_runs") > 30 })
 			for _, b := range p.broken() {
 				t.Error("before the mutation:", b)
 			}
 			for function, pairs := range m.mutate {
 				labtest.Mutate(t, p.pool, function, pairs...)
 			}
-			p.eventually(time.Minute, "broken: "+m.rule, func() bool {
+			p.eventually("broken: "+m.rule, func() bool {
 				return slices.ContainsFunc(p.broken(), func(b string) bool { return strings.HasPrefix(b, m.rule) })
 			})
 			t.Log(strings.Join(p.broken(), "; "))

@@ -83,19 +83,19 @@ func TestNothingThatAStoppedWorkerDoesCounts(t *testing.T) {
 			}
 			stopped := f.start(2)
 			r := f.enqueue(raw(tt.task))[0]
-			f.eventually(time.Minute, "the job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
+			f.eventually("the job has begun", func() bool { return f.number("select count(*) from runs") == 1 })
 			old := f.worker(stopped)
 			stopped.signal(t, syscall.SIGSTOP)
 			second := f.start(2)
-			f.eventually(time.Minute, "it has begun elsewhere", func() bool { return f.number("select count(*) from runs where attempt = 2") == 1 })
+			f.eventually("it has begun elsewhere", func() bool { return f.number("select count(*) from runs where attempt = 2") == 1 })
 			heir := f.worker(second)
 
 			if !tt.goesOn {
 				f.open(1) // the handler ends as soon as its process goes on
 			}
 			stopped.signal(t, syscall.SIGCONT)
-			f.eventually(time.Minute, "it names the claim", func() bool { return stopped.log.count("lost claim", r.ID.String(), "attempt=1") == 1 })
-			f.eventually(time.Minute, "it starts afresh", func() bool { return stopped.log.count("worker started") == 2 })
+			f.eventually("it names the claim", func() bool { return stopped.log.count("lost claim", r.ID.String(), "attempt=1") == 1 })
+			f.eventually("it starts afresh", func() bool { return stopped.log.count("worker started") == 2 })
 			if !tt.goesOn {
 				f.ended(r, 1, tt.says)
 			}
@@ -151,7 +151,7 @@ func (f *fleet) open(attempt int) {
 func (f *fleet) ended(r queue.Receipt, attempt int, says string) {
 	f.t.Helper()
 	var said string
-	f.eventually(time.Minute, fmt.Sprintf("the handler of attempt %d has ended", attempt), func() bool {
+	f.eventually(fmt.Sprintf("the handler of attempt %d has ended", attempt), func() bool {
 		return f.pool.QueryRow(f.t.Context(), "select said from ends where job = $1 and attempt = $2", r.ID, attempt).Scan(&said) == nil
 	})
 	if !strings.Contains(said, says) {

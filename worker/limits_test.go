@@ -198,7 +198,7 @@ func TestWhatThisWorkerCannotRunWaitsForOneThatCan(t *testing.T) {
 	old.HandleFunc("known", func(context.Context, *queue.Run) error { return errors.New("the old one ran it") }, queue.Version(1))
 	stop := b.work(&old, worker.Config{Node: "old"})
 	receipts := b.enqueue(raw("unknown", queue.MaxAttempts(1)), raw("known", queue.Version(2), queue.MaxAttempts(1)))
-	eventually(t, 20*time.Second, "both were put back", func() bool {
+	eventually(t, "both were put back", func() bool {
 		return scan[int](t, b.owner, "select count(distinct job_id) from stem.attempts where outcome = 'waiting'") == 2
 	})
 	if err := stop(); err != nil {

@@ -47,7 +47,7 @@ func (b *bench) pickup(s *starts, jobs int, pace time.Duration) []time.Duration 
 		r := b.enqueue(raw("t"))[0]
 		sent[r.ID] = time.Now()
 	}
-	eventually(b.t, 30*time.Second, "every job has begun", func() bool { return s.count() == before+jobs })
+	eventually(b.t, "every job has begun", func() bool { return s.count() == before+jobs })
 	var took []time.Duration
 	for id, at := range sent {
 		took = append(took, max(s.at[id].Sub(at), 0))
@@ -59,7 +59,7 @@ func (b *bench) pickup(s *starts, jobs int, pace time.Duration) []time.Duration 
 // idle waits until some worker has raised its flag.
 func (b *bench) idle() {
 	b.t.Helper()
-	eventually(b.t, time.Minute, "a worker is idle", func() bool {
+	eventually(b.t, "a worker is idle", func() bool {
 		return scan[int](b.t, b.owner, "select count(*) from stem.workers where idle <> '{}'") > 0
 	})
 }
@@ -99,7 +99,7 @@ func TestALongTransactionIsPickedUpAtItsCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	committed := time.Now()
-	eventually(t, time.Minute, "the job has begun", func() bool { return s.count() == 1 })
+	eventually(t, "the job has begun", func() bool { return s.count() == 1 })
 	t.Logf("begun %v after the commit", s.at[r[0].ID].Sub(committed))
 }
 
@@ -127,15 +127,15 @@ func TestAKilledListenerDoesNotStayAway(t *testing.T) {
 	listeners := func() int { // whose LISTEN has come into effect
 		return scan[int](t, b.owner, "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%' and state = 'idle'")
 	}
-	eventually(t, time.Minute, "a listener is there", func() bool { return listeners() == 1 })
+	eventually(t, "a listener is there", func() bool { return listeners() == 1 })
 	old := scan[int](t, b.owner, "select pid from pg_stat_activity where datname = current_database() and query ilike 'listen%'")
 	scan[bool](t, b.owner, "select pg_terminate_backend($1)", old)
-	eventually(t, time.Minute, "another one has come", func() bool {
+	eventually(t, "another one has come", func() bool {
 		return listeners() == 1 && scan[int](t, b.owner, "select count(*) from pg_stat_activity where pid = $1", old) == 0
 	})
 	b.idle()
 	b.enqueue(raw("t"))
-	eventually(t, time.Minute, "the job has begun", func() bool { return s.count() == 1 })
+	eventually(t, "the job has begun", func() bool { return s.count() == 1 })
 }
 
 func TestALateCommitIsNotOverlooked(t *testing.T) {
@@ -160,7 +160,7 @@ func TestALateCommitIsNotOverlooked(t *testing.T) {
 			requests[i] = raw("t")
 		}
 		b.enqueue(requests...)
-		eventually(t, 20*time.Second, "the later jobs have run", func() bool {
+		eventually(t, "the later jobs have run", func() bool {
 			return scan[int](t, b.owner, "select count(*) from stem.finished") == 100*(part+1)
 		})
 		<-time.After(150 * time.Millisecond)
@@ -169,6 +169,6 @@ func TestALateCommitIsNotOverlooked(t *testing.T) {
 		t.Fatal(err)
 	}
 	committed := time.Now()
-	eventually(t, time.Minute, "the late job has begun", func() bool { return s.count() == 2001 })
+	eventually(t, "the late job has begun", func() bool { return s.count() == 2001 })
 	t.Logf("begun %v after its late commit", s.at[late[0].ID].Sub(committed))
 }

@@ -43,7 +43,7 @@ func TestARefusedOutcomeDoesNotHoldUpItsBatch(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, 10*time.Second, "the refused outcome is a failed attempt", func() bool {
+	eventually(t, "the refused outcome is a failed attempt", func() bool {
 		return scan[bool](t, b.owner, `select exists (select from stem.attempts
 			where job_id = $1 and outcome = 'failed' and error = 'the outcome could not be stored: SQLSTATE 23505')`, stray)
 	})

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -54,7 +53,7 @@ func TestEveryConnectionGoesThroughBeforeConnect(t *testing.T) {
 	var reg worker.Registry
 	reg.HandleFunc("t", func(context.Context, *queue.Run) error { return nil })
 	b.work(&reg, worker.Config{Node: "w1", ListenConfig: listen})
-	eventually(t, time.Minute, "the listener has connected", func() bool {
+	eventually(t, "the listener has connected", func() bool {
 		return d.any(func(params map[string]string) bool { return params["application_name"] == "ears" })
 	})
 	own := func(params map[string]string) bool { return params["application_name"] == "stem/worker/w1" }

@@ -91,7 +91,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer closePool(whole, own)
 	var lost *session
 	for {
-		s, err := w.enter(starting, own, lost == nil)
+		s, err := w.enter(whole, starting, own, lost == nil)
 		switch {
 		case err != nil && starting.Err() == nil:
 			return err
@@ -113,11 +113,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// enter registers a new identity. The first time a failure is an error; later it is tried until it works, because the database
-// may just be away.
-func (w *Worker) enter(ctx context.Context, own *pgxpool.Pool, first bool) (*session, error) {
+// enter registers a new identity, until a shutdown begins, which is the end of ctx. The first time a failure is an error; later it
+// is tried until it works, because the database may just be away.
+func (w *Worker) enter(whole, ctx context.Context, own *pgxpool.Pool, first bool) (*session, error) {
 	for {
-		s, err := w.register(ctx, own)
+		s, err := w.register(whole, ctx, own)
 		if err == nil {
 			return s, nil
 		}
@@ -132,7 +132,7 @@ func (w *Worker) enter(ctx context.Context, own *pgxpool.Pool, first bool) (*ses
 	}
 }
 
-func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, error) {
+func (w *Worker) register(whole, ctx context.Context, own *pgxpool.Pool) (*session, error) {
 	var isolation string
 	if err := own.QueryRow(ctx, "show default_transaction_isolation").Scan(&isolation); err != nil {
 		return nil, fmt.Errorf("worker: connect: %w", err)
@@ -155,7 +155,7 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			s.withdraw(ctx)
+			s.withdraw(whole)
 		}
 		return nil, fmt.Errorf("worker: register: %w", err)
 	}
@@ -165,9 +165,9 @@ func (w *Worker) register(ctx context.Context, own *pgxpool.Pool) (*session, err
 }
 
 // withdraw takes back a registration whose answer a shutdown did not wait for: it may be stored all the same, and would look like a
-// lost worker a lease later.
-func (s *session) withdraw(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+// lost worker a lease later. It needs a new connection, which takes a busy machine more than half a second.
+func (s *session) withdraw(whole context.Context) {
+	ctx, cancel := context.WithTimeout(whole, 5*time.Second)
 	defer cancel()
 	if _, err := s.db.Deregister(ctx, s.id, s.epoch); err != nil {
 		s.log.WarnContext(ctx, "deregister", "worker", s.id, "error", err)

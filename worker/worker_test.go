@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stemqueue/stem/internal/pgtest"
@@ -88,13 +89,26 @@ func (b *bench) enqueue(requests ...queue.Request) []queue.Receipt {
 
 func (b *bench) wait(r queue.Receipt) queue.Result {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	result, err := queue.Wait(ctx, b.producer, r.ID)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return result
+}
+
+// whileItWaits changes the row of a job that waits for a key. Between two tries it is in the line for a moment, and has none.
+func (b *bench) whileItWaits(id uuid.UUID, set string) {
+	b.t.Helper()
+	eventually(b.t, "the job waits, uncharged", func() bool {
+		tag, err := b.owner.Exec(b.t.Context(),
+			"update stem.scheduled set "+set+" where job_id = $1 and grace_since is not null and failures = 0", id)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return tag.RowsAffected() == 1
+	})
 }
 
 func TestAJobRunsAndItsResultIsKept(t *testing.T) {

@@ -24,14 +24,14 @@ func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "it goes on", func() bool { return w.log.count("starting afresh") == 1 && w.log.count("worker started") == 2 })
+	eventually(t, "it goes on", func() bool { return w.log.count("starting afresh") == 1 && w.log.count("worker started") == 2 })
 	b.enqueue(raw("obeys"), raw("obeys"))
 	<-tasks.began
 	// The handler of the lost session holds one of the two slots, and again when the second session is lost.
 	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "it goes on again", func() bool { return w.log.count("worker started") == 3 })
+	eventually(t, "it goes on again", func() bool { return w.log.count("worker started") == 3 })
 	if cause := <-tasks.causes; !errors.Is(cause, worker.ErrLeaseLost) {
 		t.Errorf("cancelled with %v, want ErrLeaseLost", cause)
 	}
@@ -44,11 +44,11 @@ func TestALostWorkerGoesOnAlthoughAHandlerIgnoresIt(t *testing.T) {
 	}
 	close(tasks.free) // the zombie ends too, and its slot is free
 	// And perhaps the job of the session before: nobody has taken its claim, so where its outcome got through it was put back.
-	eventually(t, 10*time.Second, "the jobs of the last session are done", func() bool {
+	eventually(t, "the jobs of the last session are done", func() bool {
 		return scan[int](t, b.owner, "select count(*) from stem.finished") >= 2
 	})
 	w.Shutdown(worker.Warm)
-	if err := w.within(10 * time.Second); err != nil {
+	if err := w.within(patience); err != nil {
 		t.Errorf("Run: %v", err)
 	}
 	if n := w.log.count("lost claim", zombie.ID.String()); n != 1 {
@@ -70,7 +70,7 @@ func TestAWorkerWhoseSlotsAreAllHeldByLostHandlersEnds(t *testing.T) {
 	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.within(10 * time.Second); err == nil || !strings.Contains(err.Error(), "all 1 slots are held") {
+	if err := w.within(patience); err == nil || !strings.Contains(err.Error(), "all 1 slots are held") {
 		t.Errorf("Run: %v", err)
 	}
 	if n := w.log.count("level=ERROR", "still running long after its lease was lost"); n != 1 {
@@ -91,7 +91,7 @@ func TestALostWorkerThatIsStoppedSaysWhoStillRuns(t *testing.T) {
 	if _, err := b.owner.Exec(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "its lease is lost", func() bool { return w.log.count("lease lost: other workers") == 1 })
+	eventually(t, "its lease is lost", func() bool { return w.log.count("lease lost: other workers") == 1 })
 	w.Shutdown(worker.Warm)
 	if err := w.within(2300 * time.Millisecond); err == nil {
 		t.Error("Run returned nil although a handler is still running")
@@ -135,12 +135,12 @@ func TestAClaimThatIsLostAloneIsNamedOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !before {
-					eventually(t, 10*time.Second, "it says so", func() bool { return w.log.count("lost claim") == 1 })
+					eventually(t, "it says so", func() bool { return w.log.count("lost claim") == 1 })
 				}
 				close(free)
-				eventually(t, 10*time.Second, "it says so", func() bool { return w.log.count("lost claim", r.ID.String(), "attempt=1") == 1 })
+				eventually(t, "it says so", func() bool { return w.log.count("lost claim", r.ID.String(), "attempt=1") == 1 })
 				w.Shutdown(worker.Warm)
-				if err := w.within(10 * time.Second); err != nil {
+				if err := w.within(patience); err != nil {
 					t.Errorf("Run: %v", err)
 				}
 				if n := w.log.count("lost claim"); n != 1 {

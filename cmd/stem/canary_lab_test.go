@@ -201,7 +201,7 @@ func (a *aviary) daemon(env map[string]string, args ...string) (stop func(syscal
 
 func (a *aviary) until(query string, args ...any) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(a.t.Context(), 3*time.Minute)
 	defer cancel()
 	for done := false; !done; {
 		if err := a.owner.QueryRow(ctx, query, args...).Scan(&done); err != nil {

@@ -115,9 +115,9 @@ func appears(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func poll(ts *testscript.TestScript, missing string, done func() bool) {
-	for deadline := time.Now().Add(time.Minute); !done(); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !done(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			ts.Fatalf("after a minute still %s", missing)
+			ts.Fatalf("after three minutes still %s", missing)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func TestDevLeavesNothingBehind(t *testing.T) {
 	if len(pids) == 0 {
 		t.Error("found no server process")
 	}
-	enqueue := exec.CommandContext(t.Context(), "stem", "enqueue", "hello", "--args", `{"name":"Ada"}`, "--wait=30s")
+	enqueue := exec.CommandContext(t.Context(), "stem", "enqueue", "hello", "--args", `{"name":"Ada"}`, "--wait=3m")
 	enqueue.Env = []string{"PATH=" + os.Getenv("PATH"), "STEM_DATABASE_URL_FILE=" + m[1]}
 	if out, err := enqueue.CombinedOutput(); err != nil || !strings.Contains(string(out), "Hello, Ada") {
 		t.Errorf("%v: %s", err, out)
@@ -100,7 +100,7 @@ func fires(ctx context.Context, urlFile string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for fired := false; !fired; <-time.After(20 * time.Millisecond) {
 		if err := conn.QueryRow(ctx, "select fired > 0 from stem.list_schedules('', 1)").Scan(&fired); err != nil {

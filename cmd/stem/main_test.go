@@ -98,10 +98,10 @@ func TestAClosedStdoutIsNoFailure(t *testing.T) {
 }
 
 // TestHelpIsFast: help builds its text and nothing else. Measured against the same binary that ends at once: with a database, a
-// configuration file or a network in between it is a multiple.
+// configuration file or a network in between it is a multiple. The shortest of many runs is one that nobody disturbed.
 func TestHelpIsFast(t *testing.T) {
 	help, nothing := time.Hour, time.Hour
-	for range 7 {
+	for n := 0; n < 7 || n < 100 && help > 4*nothing; n++ {
 		help, nothing = min(help, elapsed(t, "stem", "--help")), min(nothing, elapsed(t, "nothing"))
 	}
 	if help > 4*nothing {

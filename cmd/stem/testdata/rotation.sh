@@ -50,6 +50,13 @@ produce() { # NAME
   done
 }
 
+new_environment() { # until each producer has ended the call that it was in: none is on its way with what producer.env was before
+  for name in one two library; do
+    before=$(wc -l <"$name.ids")
+    until [ "$(wc -l <"$name.ids")" -gt "$before" ]; do sleep 0.1; done
+  done
+}
+
 waiting() { # KEY: jobs that it signed and that have not ended
   operator signing usage -o csv | awk -F , -v key="$1" '$1 == key { n += $7 + $8 + $9 } END { print n + 0 }'
 }
@@ -113,6 +120,7 @@ careful)
 esac
 operator signing status >/dev/null
 done_more
+new_environment
 until [ "$(waiting v1)" = 0 ]; do sleep 0.1; done
 say "v1 is used up"
 
