@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Eventually polls until the condition holds. A minute is for a machine that has more to do than this.
+// Eventually polls until the condition holds. Three minutes are for a machine that has more to do than this.
 func Eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
