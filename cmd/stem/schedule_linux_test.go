@@ -126,7 +126,7 @@ func TestAScheduleThatChangesWhileItIsApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	const waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%apply_schedules%')"
-	for deadline := time.Now().Add(3*time.Minute); !labtest.One[bool](t, a.owner, waits); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !labtest.One[bool](t, a.owner, waits); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits for the row")
 		}
