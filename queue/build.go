@@ -177,27 +177,28 @@ func (q *Queue) build(requests []Request) ([]built, error) {
 	}
 	jobs := make([]built, len(requests))
 	now := q.now() // one for all: they are one act, and a column of one value is sent once
+	ids := newIDs(now, len(requests))
 	var wrong []error
 	for i := range requests {
 		r := &requests[i]
-		b, problems := q.buildOne(r, now)
+		problems := q.buildOne(&jobs[i], r, ids[i], now)
 		for _, p := range problems {
 			if len(requests) > 1 {
 				p = "job " + strconv.Itoa(i) + ": " + p
 			}
 			wrong = append(wrong, fmt.Errorf("queue: enqueue %s: %w: %s", abbreviate(r.task), ErrInvalid, p))
 		}
-		jobs[i] = b
 	}
 	return jobs, errors.Join(wrong...)
 }
 
-func (q *Queue) buildOne(r *Request, now time.Time) (built, []string) {
+func (q *Queue) buildOne(b *built, r *Request, id uuid.UUID, now time.Time) []string {
 	problems := r.spec.problems()
 	if !validName(r.task) {
 		problems = append(problems, nameProblem("task", r.task))
 	}
-	e := r.spec.envelope(r.task, q.config)
+	b.spec, b.envelope = &r.spec, r.spec.envelope(r.task, q.config)
+	e := &b.envelope
 	var err error
 	if e.Payload, e.Codec, err = r.encode(); err != nil {
 		problems = append(problems, err.Error())
@@ -210,17 +211,14 @@ func (q *Queue) buildOne(r *Request, now time.Time) (built, []string) {
 		problems = append(problems, fmt.Sprintf("payload is %s bytes; limit %s (STEM_MAX_PAYLOAD_BYTES). Store the data elsewhere and pass a reference",
 			grouped(n), grouped(q.config.MaxPayloadBytes)))
 	}
-	if len(problems) > 0 {
-		return built{}, problems
-	}
 	if e.ID == uuid.Nil {
-		e.ID = newID(now)
+		e.ID = id
 	}
 	e.IssuedAt = micro(now)
 	if r.spec.expiresIn > 0 {
 		e.ExpiresAt = micro(now.Add(r.spec.expiresIn))
 	}
-	return built{envelope: e, spec: &r.spec}, nil
+	return problems
 }
 
 // grouped writes n with a thin gap between thousands, as 1 048 576.

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math"
 	"strings"
@@ -105,13 +107,32 @@ func TestPayloadErrors(t *testing.T) {
 	}
 }
 
-func TestNewID(t *testing.T) {
+// TestNewIDs: UUIDv7 of that instant, each above the one before it, and no two calls alike.
+func TestNewIDs(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1_767_323_045_678)
-	id := newID(at)
-	if s, ns := id.Time().UnixTime(); id.Version() != 7 || id.Variant() != uuid.RFC4122 || !time.Unix(s, ns).Equal(at) {
-		t.Errorf("got %s of %v", id, time.Unix(s, ns))
+	ids := newIDs(at, MaxBatch)
+	for i, id := range ids {
+		if s, ns := id.Time().UnixTime(); id.Version() != 7 || id.Variant() != uuid.RFC4122 || !time.Unix(s, ns).Equal(at) {
+			t.Fatalf("got %s of %v", id, time.Unix(s, ns))
+		}
+		if i > 0 && bytes.Compare(ids[i-1][:], id[:]) >= 0 {
+			t.Fatalf("%s comes after %s", id, ids[i-1])
+		}
 	}
+	seen := map[uuid.UUID]bool{}
+	distances := map[uint32]bool{}
+	for range 1000 {
+		two := newIDs(at, 2)
+		seen[two[0]], distances[binary.BigEndian.Uint32(two[1][12:])-binary.BigEndian.Uint32(two[0][12:])] = true, true
+	}
+	if len(seen) != 1000 || len(distances) < 990 {
+		t.Errorf("1000 calls began with %d ids, and their second ones had %d distances from the first", len(seen), len(distances))
+	}
+}
+
+func TestALongKeyIsHashed(t *testing.T) {
+	t.Parallel()
 	if got := uniqueKey("t", strings.Repeat("k", 1025)); len(got) != 2+sha256.Size {
 		t.Errorf("a long key has %d bytes", len(got))
 	}

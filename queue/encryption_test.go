@@ -176,7 +176,7 @@ func TestReissueOpens(t *testing.T) {
 	codec := sealer(t, sealingKey)
 	q := newQueue(t, Config{Encryption: codec})
 	old := Envelope{
-		ID: newID(time.Now()), Task: "t", Queue: "mail", Payload: []byte(`{"n":1}`), Codec: "application/json", Priority: 3, MaxAttempts: 2,
+		ID: newIDs(time.Now(), 1)[0], Task: "t", Queue: "mail", Payload: []byte(`{"n":1}`), Codec: "application/json", Priority: 3, MaxAttempts: 2,
 		Origin: "app", IssuedAt: micro(time.Now()), Headers: map[string]string{"a": "b"}, UniqueKey: []byte("t\x00k"), Group: "g", PayloadVersion: 2,
 		HardLimit: time.Minute, SoftLimit: time.Second, RunAt: micro(time.Now().Add(-time.Hour)), NominalAt: micro(time.Now()), ExpiresAt: micro(time.Now().Add(time.Hour)),
 	}

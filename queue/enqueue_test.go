@@ -112,9 +112,8 @@ func TestBulk(t *testing.T) {
 	t.Parallel()
 	owner, pool := open(t)
 	q := newQueue(t, Config{})
-	requests, ids := make([]Request, MaxBatch), make([]uuid.UUID, MaxBatch)
+	requests, ids := make([]Request, MaxBatch), newIDs(time.Now(), MaxBatch)
 	for i := range requests {
-		ids[i] = newID(time.Now())
 		requests[i] = Raw("t", []byte("{}"), "", WithID(ids[i]))
 	}
 	_, err := q.Enqueue(t.Context(), pool, Raw("t", []byte("{}"), "", WithID(ids[7777])))
@@ -127,7 +126,7 @@ func TestBulk(t *testing.T) {
 	if got := count(t, owner); got != 1 {
 		t.Fatalf("%d jobs after a refused bulk, want 1", got)
 	}
-	ids[7777] = newID(time.Now())
+	ids[7777] = newIDs(time.Now(), 1)[0]
 	requests[7777] = Raw("t", []byte("{}"), "", WithID(ids[7777]))
 	receipts, err := q.Enqueue(t.Context(), pool, requests...)
 	if err != nil {
@@ -196,7 +195,7 @@ func TestErrors(t *testing.T) {
 	if _, err := q.Enqueue(t.Context(), pool, job); err != nil || count(t, owner) != 1 {
 		t.Errorf("got %v and %d jobs, want the second try to succeed", err, count(t, owner))
 	}
-	old := newID(time.Now().Add(-time.Hour))
+	old := newIDs(time.Now().Add(-time.Hour), 1)[0]
 	if _, err := q.Enqueue(t.Context(), pool, Raw("t", []byte("{}"), "", WithID(old))); !errors.Is(err, ErrClock) {
 		t.Errorf("an old id of the caller's: got %v, want ErrClock", err)
 	}
@@ -291,7 +290,7 @@ func TestWait(t *testing.T) {
 	t.Parallel()
 	owner, pool := open(t)
 	q := newQueue(t, Config{})
-	if _, err := Wait(t.Context(), pool, newID(time.Now())); !errors.Is(err, ErrNotFound) {
+	if _, err := Wait(t.Context(), pool, newIDs(time.Now(), 1)[0]); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 	receipts, err := q.Enqueue(t.Context(), pool, job)

@@ -165,10 +165,12 @@ func (q *Queue) insert(ctx context.Context, db DB, jobs []built) ([]Receipt, err
 		return receipts, nil
 	case isPool(db) && errors.Is(err, ErrClock):
 		// The server's time came with the error: the ids of a second try are right. Ids that the caller gave stay.
+		now := q.now()
+		ids := newIDs(now, len(jobs))
 		for i := range jobs {
 			if jobs[i].spec.id == uuid.Nil {
-				jobs[i].envelope.ID = newID(q.now())
-				jobs[i].envelope.IssuedAt = micro(q.now())
+				jobs[i].envelope.ID = ids[i]
+				jobs[i].envelope.IssuedAt = micro(now)
 			}
 		}
 		return q.insertAgain(ctx, db, jobs)

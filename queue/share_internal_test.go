@@ -279,7 +279,7 @@ func TestSomeGoAlone(t *testing.T) {
 	t.Parallel()
 	for name, job := range map[string]Request{
 		"unique key": Raw("t", nil, "", UntilFinished("k")),
-		"own id":     Raw("t", nil, "", WithID(newID(time.Now()))),
+		"own id":     Raw("t", nil, "", WithID(newIDs(time.Now(), 1)[0])),
 		"large":      Raw("t", make([]byte, sharedBytes), ""),
 	} {
 		b := built{spec: &job.spec}
