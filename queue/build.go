@@ -136,7 +136,7 @@ func cleanText(s string) bool {
 // envelope merges the options with the defaults; id, payload and signature come later.
 func (s *spec) envelope(task string, c Config) Envelope {
 	e := Envelope{
-		ID: s.id, Task: task, Queue: cmp.Or(s.queue, c.DefaultQueue), Headers: s.headers,
+		ID: s.id, Task: task, Queue: cmp.Or(s.queue, c.DefaultQueue), Headers: maps.Clone(s.headers), // hooks may add some
 		Priority: 5, MaxAttempts: c.DefaultMaxAttempts,
 		RunAt: micro(s.runAt), Delay: s.delay.Truncate(time.Microsecond), NominalAt: micro(s.nominalAt), ExpiresAt: micro(s.expiresAt),
 		HardLimit: s.hardLimit.Truncate(time.Microsecond), SoftLimit: s.softLimit.Truncate(time.Microsecond),
@@ -193,11 +193,12 @@ func (q *Queue) build(requests []Request) ([]built, error) {
 }
 
 func (q *Queue) buildOne(b *built, r *Request, id uuid.UUID, now time.Time) []string {
-	problems := r.spec.problems()
+	b.spec = cmp.Or(r.spec, none)
+	problems := b.spec.problems()
 	if !validName(r.task) {
 		problems = append(problems, nameProblem("task", r.task))
 	}
-	b.spec, b.envelope = &r.spec, r.spec.envelope(r.task, q.config)
+	b.envelope = b.spec.envelope(r.task, q.config)
 	e := &b.envelope
 	var err error
 	if e.Payload, e.Codec, err = r.encode(); err != nil {
@@ -215,8 +216,8 @@ func (q *Queue) buildOne(b *built, r *Request, id uuid.UUID, now time.Time) []st
 		e.ID = id
 	}
 	e.IssuedAt = micro(now)
-	if r.spec.expiresIn > 0 {
-		e.ExpiresAt = micro(now.Add(r.spec.expiresIn))
+	if b.spec.expiresIn > 0 {
+		e.ExpiresAt = micro(now.Add(b.spec.expiresIn))
 	}
 	return problems
 }

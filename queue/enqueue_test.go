@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -161,6 +163,35 @@ func TestHooks(t *testing.T) {
 	var stored string
 	if err := owner.QueryRow(t.Context(), "select headers->>'by' from stem.jobs").Scan(&stored); err != nil || stored != "ab" {
 		t.Errorf("stored %q, %v", stored, err)
+	}
+}
+
+// TestHeadersOfHooksStayWithTheirJobs: what a hook writes into the headers of one job reaches neither the others of its task nor its next ones.
+func TestHeadersOfHooksStayWithTheirJobs(t *testing.T) {
+	t.Parallel()
+	owner, pool := open(t)
+	task := NewTask[int]("counted", Header("of", "the task"))
+	n := 0
+	q := newQueue(t, Config{Hooks: []Hook{func(ctx context.Context, jobs []*Envelope, next func(context.Context) ([]Receipt, error)) ([]Receipt, error) {
+		for _, j := range jobs {
+			n++
+			j.Headers[fmt.Sprint("hook ", n)] = ""
+		}
+		return next(ctx)
+	}}})
+	for range 2 {
+		if _, err := q.Enqueue(t.Context(), pool, task.New(1), task.New(2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, _ := owner.Query(t.Context(), "select headers::text from stem.jobs order by id")
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`{"of": "the task", "hook 1": ""}`, `{"of": "the task", "hook 2": ""}`, `{"of": "the task", "hook 3": ""}`, `{"of": "the task", "hook 4": ""}`}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("stored\n%q, want\n%q", got, want)
 	}
 }
 

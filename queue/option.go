@@ -46,10 +46,19 @@ const (
 	forPeriod
 )
 
-func (s *spec) apply(options []Option) {
-	for _, o := range options {
-		o(s)
+// none is the spec of who sets nothing.
+var none = &spec{}
+
+// with returns a copy that the options were applied to, or s itself when there are none: most requests share their task's.
+func (s *spec) with(options []Option) *spec {
+	if len(options) == 0 {
+		return s
 	}
+	c := *s
+	for _, o := range options {
+		o(&c)
+	}
+	return &c
 }
 
 // WithID sets the job's id, a UUIDv7 of about now. Without it Enqueue makes one. Give the same id again to repeat an

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,7 +20,7 @@ type Template struct {
 // Template checks a request as Enqueue does and returns what it stands for. Its errors are ErrInvalid: also for an option that makes sense
 // for one job only, which are WithID, After, At, NominalAt, ExpiresAt, Origin, UntilStarted, UniqueFor and Replace.
 func (q *Queue) Template(r Request) (Template, error) {
-	s := &r.spec
+	s := cmp.Or(r.spec, none)
 	var wrong []error
 	for _, o := range []struct {
 		name  string
@@ -52,8 +53,7 @@ func (q *Queue) Template(r Request) (Template, error) {
 // which it gets when it is enqueued. A run_at that has passed is left out, and so is a delay. A unique key is held until the new job
 // has finished. The options come on top. What is encrypted must be opened first: see Queue.Open.
 func (q *Queue) Reissue(old *Envelope, options ...Option) Request {
-	r := Raw(old.Task, old.Payload, old.Codec)
-	s := &r.spec
+	s := &spec{}
 	s.queue, s.priority, s.maxAttempts = old.Queue, &old.Priority, &old.MaxAttempts
 	s.nominalAt, s.expiresAt, s.hardLimit, s.softLimit = old.NominalAt, old.ExpiresAt, old.HardLimit, old.SoftLimit
 	s.version, s.group, s.origin, s.headers = old.PayloadVersion, old.Group, old.Origin, maps.Clone(old.Headers)
@@ -63,7 +63,8 @@ func (q *Queue) Reissue(old *Envelope, options ...Option) Request {
 	if old.UniqueKey != nil {
 		s.storedKey, s.uniqueScope = old.UniqueKey, untilFinished
 	}
-	s.apply(options)
+	r := Raw(old.Task, old.Payload, old.Codec)
+	r.spec = s.with(options)
 	return r
 }
 

@@ -282,7 +282,7 @@ func TestSomeGoAlone(t *testing.T) {
 		"own id":     Raw("t", nil, "", WithID(newIDs(time.Now(), 1)[0])),
 		"large":      Raw("t", make([]byte, sharedBytes), ""),
 	} {
-		b := built{spec: &job.spec}
+		b := built{spec: job.spec}
 		b.envelope.Payload = job.raw
 		if b.shareable() {
 			t.Errorf("%s: shareable", name)

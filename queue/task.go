@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -10,7 +11,7 @@ import (
 // package level, and share it between the producer and the handler. A Task is safe for concurrent use.
 type Task[A any] struct {
 	name     string
-	defaults []Option
+	defaults *spec // shared by all requests, and never changed
 }
 
 // NewTask returns the task of that name, 1 to 128 of letters, digits and _ . : / -. The options are the defaults of its
@@ -19,12 +20,11 @@ func NewTask[A any](name string, defaults ...Option) Task[A] {
 	if !validName(name) {
 		panic(fmt.Sprintf("queue.NewTask: %s", nameProblem("task", name)))
 	}
-	var s spec
-	s.apply(defaults)
+	s := none.with(defaults)
 	if problems := s.problems(); len(problems) > 0 {
 		panic(fmt.Sprintf("queue.NewTask(%q): %s", name, problems[0]))
 	}
-	return Task[A]{name: name, defaults: defaults}
+	return Task[A]{name: name, defaults: s}
 }
 
 // Name returns the task's name.
@@ -32,34 +32,28 @@ func (t Task[A]) Name() string { return t.name }
 
 // New returns a request to enqueue one job of this task. Nothing is checked or encoded before Enqueue.
 func (t Task[A]) New(args A, options ...Option) Request {
-	r := Request{task: t.name, args: args}
-	r.spec.apply(t.defaults)
-	r.spec.apply(options)
-	return r
+	return Request{task: t.name, args: args, spec: cmp.Or(t.defaults, none).with(options)}
 }
 
 // Defaults returns an envelope without id and payload that carries the task's defaults: what a worker advertises. Queue and
 // MaxAttempts are zero when the task leaves them to the producer.
 func (t Task[A]) Defaults() Envelope {
-	var s spec
-	s.apply(t.defaults)
-	return s.envelope(t.name, Config{})
+	return cmp.Or(t.defaults, none).envelope(t.name, Config{})
 }
 
 // Raw returns a request whose payload is given as bytes: for command lines, gateways and tests, where the argument's type
 // is not known. The payload is stored as it is; codec says what it is, "" meaning application/json, which is checked.
 func Raw(task string, payload []byte, codec string, options ...Option) Request {
-	r := Request{task: task, raw: payload, rawCodec: codec, isRaw: true}
+	r := Request{task: task, raw: payload, rawCodec: codec, isRaw: true, spec: none.with(options)}
 	if r.raw == nil {
 		r.raw = []byte{}
 	}
-	r.spec.apply(options)
 	return r
 }
 
 // A Request is one job that is to be enqueued. Make it with Task.New or Raw.
 type Request struct {
-	spec     spec
+	spec     *spec // nil in the zero Request
 	task     string
 	args     any
 	raw      []byte
