@@ -11,6 +11,7 @@ type benchArgs struct {
 	Text string `json:"text"`
 }
 
+// BenchmarkBuild is what a bulk enqueue does before it sends anything: the part of it that no pipeline hides.
 func BenchmarkBuild(b *testing.B) {
 	q, err := New(Config{})
 	if err != nil {

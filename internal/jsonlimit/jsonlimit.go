@@ -61,7 +61,7 @@ func CheckLimits(b []byte) error {
 }
 
 // checkString reads from behind the opening quote and returns the index of the closing one, len(b) where there is none. It looks for
-// the quote, then for escapes before it: most strings have none, and are read at the speed of the processor's widest registers.
+// the quote, then for escapes before it: most strings have none.
 func checkString(b []byte, i int) (int, error) {
 	end := quote(b, i)
 	for {
